@@ -1,0 +1,1 @@
+//! `docker run`, but every container is its own microVM, of any CPU architecture.

@@ -1,0 +1,1 @@
+//! One virtual machine: CPU engines, boot, virtio devices and the jail around them.
