@@ -1,0 +1,112 @@
+//! What a supervisor can be asked over its socket, shared by both ends.
+//!
+//! Framing is the agent protocol's. A client sends one `Request` frame with a
+//! [`ControlRequest`] and gets one `Response` frame with a [`ControlReply`]; an attached
+//! client's connection then carries standard streams until the `Exit` frame.
+
+use std::io::{self, Read, Write};
+
+use guest_agent::protocol::{FrameError, FrameKind, Start, read_frame, write_frame};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::record::Container;
+
+/// The first frame a new supervisor reads, on the channel its starter gave it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LaunchPlan {
+    /// The container as the store has it.
+    pub container: Container,
+    /// The machine to start.
+    pub machine: vmm::MachineConfig,
+    /// What to tell the agent; the supervisor fills in clock and entropy.
+    pub start: Box<Start>,
+    /// The streams that the starter wants; its channel is the first attached client.
+    pub attach: Attach,
+}
+
+/// Which streams a client wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// The client will send standard input.
+    pub stdin: bool,
+    /// The client wants output and the exit status.
+    pub output: bool,
+}
+
+/// What a client can ask.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlRequest {
+    /// Join the first process's streams.
+    Attach(Attach),
+    /// Be told when it ends: an `Exit` frame, nothing else.
+    Wait,
+    /// A connection to the guest's agent; it follows the reply as a file descriptor.
+    Agent,
+    /// Send a signal, wait, kill; answered when the container has ended.
+    Stop {
+        /// The first signal.
+        signal: i32,
+        /// Seconds until SIGKILL; without a number, for ever.
+        timeout: Option<u32>,
+    },
+    /// End the machine at once; answered when it has ended.
+    Kill,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlReply {
+    /// Done, or begun.
+    Ok {
+        /// Sentences for the user.
+        warnings: Vec<String>,
+    },
+    /// Not done.
+    Error {
+        /// Docker's exit code for it.
+        code: i32,
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// Why talking to a supervisor failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The other end is gone.
+    #[error("the container's supervisor ended without an answer")]
+    Gone,
+    /// Not this protocol.
+    #[error("the container's supervisor sent something that is not of this version of hull: {0}")]
+    Garbage(String),
+    /// A frame that cannot be read.
+    #[error("talking to the container's supervisor: {0}")]
+    Frame(#[from] FrameError),
+    /// The socket failed.
+    #[error("talking to the container's supervisor: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Sends `message` as a frame of `kind`.
+pub fn send(
+    stream: &mut impl Write,
+    kind: FrameKind,
+    message: &impl Serialize,
+) -> Result<(), ControlError> {
+    let json = serde_json::to_vec(message).map_err(io::Error::other)?;
+    Ok(write_frame(stream, kind, &json)?)
+}
+
+/// Reads a frame of `kind` and what it carries.
+pub fn receive<T: DeserializeOwned>(
+    stream: &mut impl Read,
+    kind: FrameKind,
+) -> Result<T, ControlError> {
+    let frame = read_frame(stream)?.ok_or(ControlError::Gone)?;
+    if frame.kind != kind {
+        return Err(ControlError::Garbage(format!("{:?} instead of {kind:?}", frame.kind)));
+    }
+    serde_json::from_slice(&frame.payload).map_err(|e| ControlError::Garbage(e.to_string()))
+}

@@ -1,0 +1,25 @@
+//! Containers: what they are, how one starts, what a running one can be asked.
+//!
+//! `record` and `state` are the data, `spec` turns them into what the guest is told,
+//! `launch` starts a supervisor, `supervisor` is that process, `client` talks to it and
+//! `guest` speaks the agent's protocol.
+
+pub mod assets;
+pub mod client;
+pub mod control;
+pub mod create;
+pub mod guest;
+pub mod id;
+pub mod inspect;
+pub mod launch;
+pub mod lifecycle;
+pub mod logs;
+pub mod name;
+pub mod record;
+pub mod spec;
+pub mod state;
+pub mod supervisor;
+pub mod volume;
+
+pub use record::{Config, Container, Emulation};
+pub use state::{State, Status};

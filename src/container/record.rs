@@ -1,0 +1,146 @@
+//! What is remembered of a container: who it is, what it was asked to be, how it is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::State;
+
+/// One container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its unique name, without docker's leading slash.
+    pub name: String,
+    /// Nanoseconds since the epoch.
+    pub created_at: i64,
+    /// What it was asked to be; never changes.
+    pub config: Config,
+    /// How it is; only its supervisor, and repair after a crash, change it.
+    pub state: State,
+}
+
+/// Everything that the options of `create` and the image decide, resolved.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Config {
+    /// The image as the user wrote it.
+    pub image: String,
+    /// The image's id (digest of its config).
+    pub image_id: String,
+    /// The image's platform in docker's spelling, `linux/arm64`.
+    pub platform: String,
+    /// The image's entrypoint or the user's.
+    pub entrypoint: Vec<String>,
+    /// The arguments after the entrypoint.
+    pub cmd: Vec<String>,
+    /// `NAME=value`, the image's then the user's.
+    pub env: Vec<String>,
+    /// Working directory, `/` when nobody said.
+    pub working_dir: String,
+    /// `USER` of the image or `--user`.
+    pub user: String,
+    /// `--group-add`.
+    pub groups: Vec<String>,
+    /// The guest's host name.
+    pub hostname: String,
+    /// Image's and user's labels.
+    pub labels: BTreeMap<String, String>,
+    /// A terminal for the first process.
+    pub tty: bool,
+    /// Standard input stays open (`-i`).
+    pub open_stdin: bool,
+    /// The signal that `stop` sends first.
+    pub stop_signal: Option<String>,
+    /// Seconds that `stop` waits.
+    pub stop_timeout: Option<u32>,
+    /// Ports that the image or the user exposes (`80/tcp`).
+    pub exposed_ports: Vec<String>,
+    /// `--engine`, when the user chose one.
+    pub engine: Option<String>,
+    /// `--emulation`.
+    pub emulation: Option<Emulation>,
+    /// Guest memory in bytes.
+    pub memory: u64,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// `--pids-limit`.
+    pub pids_limit: Option<i64>,
+    /// The root file system refuses writes.
+    pub read_only: bool,
+    /// `--tmpfs`: path and mount options.
+    pub tmpfs: BTreeMap<String, String>,
+    /// `-v`.
+    pub binds: Vec<Bind>,
+    /// `--cap-add`, normalised (`NET_ADMIN`, `ALL`).
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`, normalised.
+    pub cap_drop: Vec<String>,
+    /// All capabilities, nothing masked.
+    pub privileged: bool,
+    /// A minimal init as the first process.
+    pub init: bool,
+    /// `--rm`.
+    pub auto_remove: bool,
+    /// `--shm-size` in bytes.
+    pub shm_size: u64,
+    /// `--ulimit`: name, soft, hard.
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// `--sysctl`.
+    pub sysctls: BTreeMap<String, String>,
+    /// `--security-opt no-new-privileges`.
+    pub no_new_privileges: bool,
+    /// `--add-host`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// `--dns`.
+    pub dns: Vec<String>,
+    /// `--oom-score-adj`.
+    pub oom_score_adj: Option<i32>,
+    /// `--log-driver none` keeps no log.
+    pub no_log: bool,
+}
+
+/// How programs of a foreign architecture run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Emulation {
+    /// Each program under qemu-user, the guest's kernel is of the host's architecture.
+    User,
+    /// A whole machine of that architecture.
+    System,
+}
+
+/// A host directory or file in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Writes are refused.
+    pub read_only: bool,
+}
+
+impl Config {
+    /// The whole argument list of the first process.
+    pub fn argv(&self) -> Vec<String> {
+        self.entrypoint.iter().chain(&self.cmd).cloned().collect()
+    }
+}
+
+impl Container {
+    /// The id's first digits.
+    pub fn short_id(&self) -> &str {
+        super::id::short(&self.id)
+    }
+}
+
+/// Now, in nanoseconds since the epoch.
+pub fn now_ns() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_nanos()).ok())
+        .unwrap_or(0)
+}
