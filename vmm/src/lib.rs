@@ -1,1 +1,25 @@
 //! One virtual machine: CPU engines, boot, virtio devices and the jail around them.
+//!
+//! A [`Machine`] is started from a [`MachineConfig`]. It is a process of its own (the VMM
+//! process, [`vmm_main`]), which serves the virtual devices and keeps the guest kernel's
+//! process as its child. Both are jailed. The creator holds one control channel: it hands
+//! connections into the guest over it and reads [`Event`]s from it; when the channel
+//! closes, the machine dies.
+
+mod config;
+mod control;
+mod event;
+mod launch;
+mod machine;
+mod process;
+
+pub use config::{
+    DirShare, Disk, DiskSource, EngineKind, GuestArch, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG,
+    MachineConfig, UnknownEngine,
+};
+pub use event::{Event, StopReason};
+pub use machine::{ConnectError, EventError, Machine, StartError};
+pub use process::vmm_main;
+
+/// The first argument that makes the `hull` program be a VMM process.
+pub const VMM_ARGUMENT: &str = "__vmm";

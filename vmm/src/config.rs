@@ -1,0 +1,147 @@
+//! What a virtual machine is made of: the description that its creator fills in.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest block device serial that virtio carries.
+pub const MAX_SERIAL: usize = 20;
+
+/// The most files that one composed disk can hold.
+pub const MAX_PARTITIONS: usize = 200;
+
+/// The longest tag of a shared directory that virtio carries.
+pub const MAX_TAG: usize = 36;
+
+/// What executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// The guest kernel runs as a user-mode Linux process on an x86-64 host.
+    Uml,
+    /// QEMU's translator runs the guest: any architecture, slow.
+    Tcg,
+}
+
+impl EngineKind {
+    /// The name used on command lines and in configuration files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uml => "uml",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A name that is no engine's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown engine {0:?}: choose uml or tcg")]
+pub struct UnknownEngine(pub String);
+
+impl FromStr for EngineKind {
+    type Err = UnknownEngine;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "uml" => Ok(Self::Uml),
+            "tcg" => Ok(Self::Tcg),
+            _ => Err(UnknownEngine(name.to_owned())),
+        }
+    }
+}
+
+/// The architecture of the guest's kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GuestArch {
+    /// 64-bit x86.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// 64-bit ARM.
+    #[serde(rename = "aarch64")]
+    Aarch64,
+}
+
+impl GuestArch {
+    /// The kernel's and QEMU's name of the architecture.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+}
+
+impl fmt::Display for GuestArch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One virtual machine.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The name that error messages and the guest's process title use.
+    pub name: String,
+    /// What executes the guest.
+    pub engine: EngineKind,
+    /// The guest kernel's architecture.
+    pub arch: GuestArch,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// The guest kernel: a static user-mode Linux program for `uml`, a boot image for `tcg`.
+    pub kernel: PathBuf,
+    /// The initramfs with the agent.
+    pub initramfs: PathBuf,
+    /// Block devices in the order in which the guest sees them.
+    pub disks: Vec<Disk>,
+    /// Host directories that the guest can mount by tag.
+    pub shares: Vec<DirShare>,
+    /// Where the guest kernel's messages go. The file is truncated and its size is bounded.
+    pub console: Option<PathBuf>,
+    /// The QEMU program for `tcg`; without it the one in the usual place is taken.
+    pub qemu: Option<PathBuf>,
+}
+
+/// One block device.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// What the guest reads from `/sys/block/*/serial`: up to 20 printable ASCII characters.
+    pub serial: String,
+    /// What is on it.
+    pub source: DiskSource,
+}
+
+/// Where a block device's contents come from.
+#[derive(Clone, Debug)]
+pub enum DiskSource {
+    /// Read-only files composed into one disk: file `i` is partition `i + 1` of a GPT.
+    Partitions(Vec<PathBuf>),
+    /// A raw file that the guest writes.
+    Writable {
+        /// The file; its size is the disk's.
+        path: PathBuf,
+        /// Whether a guest flush waits until the host has the data on its disk.
+        durable: bool,
+    },
+}
+
+/// A host directory that the guest can mount through virtiofs.
+#[derive(Clone, Debug)]
+pub struct DirShare {
+    /// The name to mount: up to 36 bytes.
+    pub tag: String,
+    /// The directory on the host.
+    pub source: PathBuf,
+    /// Whether the host refuses every change.
+    pub read_only: bool,
+}

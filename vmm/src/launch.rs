@@ -1,0 +1,272 @@
+//! What travels to a new VMM process: the machine's description without paths, and the
+//! descriptors of everything that it may touch, opened by its creator.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DiskSource, EngineKind, GuestArch, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG, MachineConfig,
+    StartError,
+};
+
+/// A machine without its descriptors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LaunchSpec {
+    pub(crate) name: String,
+    pub(crate) engine: EngineKind,
+    pub(crate) arch: GuestArch,
+    pub(crate) memory_mib: u32,
+    pub(crate) cpus: u32,
+    pub(crate) console: bool,
+    pub(crate) qemu: Option<PathBuf>,
+    pub(crate) disks: Vec<DiskSpec>,
+    pub(crate) shares: Vec<ShareSpec>,
+}
+
+/// A block device without its files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DiskSpec {
+    pub(crate) serial: String,
+    pub(crate) kind: DiskKind,
+}
+
+/// How a block device uses its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DiskKind {
+    /// So many files as the partitions of a read-only disk.
+    Partitions(usize),
+    /// One file that the guest writes.
+    Writable { durable: bool },
+}
+
+/// A shared directory without its descriptor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ShareSpec {
+    pub(crate) tag: String,
+    pub(crate) read_only: bool,
+}
+
+impl LaunchSpec {
+    /// How many descriptors belong to this description.
+    pub(crate) fn descriptors(&self) -> usize {
+        let disks: usize = self
+            .disks
+            .iter()
+            .map(|disk| match disk.kind {
+                DiskKind::Partitions(count) => count,
+                DiskKind::Writable { .. } => 1,
+            })
+            .sum();
+        2 + usize::from(self.console) + disks + self.shares.len()
+    }
+}
+
+/// Everything that a machine may touch.
+#[derive(Debug)]
+pub(crate) struct LaunchFiles {
+    pub(crate) kernel: OwnedFd,
+    pub(crate) initramfs: OwnedFd,
+    pub(crate) console: Option<OwnedFd>,
+    pub(crate) disks: Vec<Vec<OwnedFd>>,
+    pub(crate) shares: Vec<OwnedFd>,
+}
+
+impl LaunchFiles {
+    /// The descriptors in the order in which they travel.
+    pub(crate) fn into_vec(self) -> Vec<OwnedFd> {
+        let mut all = vec![self.kernel, self.initramfs];
+        all.extend(self.console);
+        all.extend(self.disks.into_iter().flatten());
+        all.extend(self.shares);
+        all
+    }
+
+    /// Sort descriptors that arrived for a description.
+    pub(crate) fn from_vec(spec: &LaunchSpec, fds: Vec<OwnedFd>) -> Option<Self> {
+        if fds.len() != spec.descriptors() {
+            return None;
+        }
+        let mut fds = fds.into_iter();
+        let kernel = fds.next()?;
+        let initramfs = fds.next()?;
+        let console = if spec.console {
+            Some(fds.next()?)
+        } else {
+            None
+        };
+        let disks = spec
+            .disks
+            .iter()
+            .map(|disk| match disk.kind {
+                DiskKind::Partitions(count) => fds.by_ref().take(count).collect(),
+                DiskKind::Writable { .. } => fds.by_ref().take(1).collect(),
+            })
+            .collect();
+        let shares = fds.collect();
+        Some(Self {
+            kernel,
+            initramfs,
+            console,
+            disks,
+            shares,
+        })
+    }
+}
+
+/// Check a configuration and open everything that it names.
+pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), StartError> {
+    check(config)?;
+    let kernel = open_file(&config.kernel, "guest kernel", false)?;
+    let initramfs = open_file(&config.initramfs, "initramfs", false)?;
+    let console = match &config.console {
+        Some(path) => Some(
+            OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(|source| StartError::Open {
+                    what: "console file",
+                    path: path.clone(),
+                    source,
+                })?
+                .into(),
+        ),
+        None => None,
+    };
+    let mut disks = Vec::new();
+    let mut disk_specs = Vec::new();
+    for disk in &config.disks {
+        let (kind, files) = match &disk.source {
+            DiskSource::Partitions(paths) => {
+                let files = paths
+                    .iter()
+                    .map(|path| open_file(path, "disk image", false))
+                    .collect::<Result<Vec<_>, _>>()?;
+                (DiskKind::Partitions(files.len()), files)
+            }
+            DiskSource::Writable { path, durable } => (
+                DiskKind::Writable { durable: *durable },
+                vec![open_file(path, "writable disk", true)?],
+            ),
+        };
+        disk_specs.push(DiskSpec {
+            serial: disk.serial.clone(),
+            kind,
+        });
+        disks.push(files);
+    }
+    let mut shares = Vec::new();
+    let mut share_specs = Vec::new();
+    for share in &config.shares {
+        let directory = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_PATH)
+            .open(&share.source)
+            .map_err(|source| StartError::Open {
+                what: "shared directory",
+                path: share.source.clone(),
+                source,
+            })?;
+        shares.push(directory.into());
+        share_specs.push(ShareSpec {
+            tag: share.tag.clone(),
+            read_only: share.read_only,
+        });
+    }
+    let spec = LaunchSpec {
+        name: config.name.clone(),
+        engine: config.engine,
+        arch: config.arch,
+        memory_mib: config.memory_mib,
+        cpus: config.cpus,
+        console: console.is_some(),
+        qemu: config.qemu.clone(),
+        disks: disk_specs,
+        shares: share_specs,
+    };
+    Ok((
+        spec,
+        LaunchFiles {
+            kernel,
+            initramfs,
+            console,
+            disks,
+            shares,
+        },
+    ))
+}
+
+fn open_file(path: &Path, what: &'static str, write: bool) -> Result<OwnedFd, StartError> {
+    let fail = |source| StartError::Open {
+        what,
+        path: path.to_owned(),
+        source,
+    };
+    // O_NONBLOCK so that a FIFO in the place of a file cannot hold the caller up.
+    let file: File = OpenOptions::new()
+        .read(true)
+        .write(write)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
+        .map_err(fail)?;
+    let kind = file.metadata().map_err(fail)?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(fail(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file",
+        )));
+    }
+    Ok(file.into())
+}
+
+fn check(config: &MachineConfig) -> Result<(), StartError> {
+    let invalid = |what: String| Err(StartError::Invalid(what));
+    if config.cpus == 0 || config.cpus > 64 {
+        return invalid(format!("{} virtual CPUs: choose 1 to 64", config.cpus));
+    }
+    if config.memory_mib < 32 {
+        return invalid(format!(
+            "{} MiB of memory: a guest needs 32 or more",
+            config.memory_mib
+        ));
+    }
+    if config.engine == EngineKind::Uml
+        && (config.arch != GuestArch::X86_64 || std::env::consts::ARCH != "x86_64")
+    {
+        return invalid("the uml engine runs x86_64 guests on x86_64 hosts only".to_owned());
+    }
+    for disk in &config.disks {
+        let printable = disk.serial.bytes().all(|byte| byte.is_ascii_graphic());
+        if disk.serial.len() > MAX_SERIAL || !printable {
+            return invalid(format!(
+                "disk serial {:?} is not up to {MAX_SERIAL} printable ASCII characters",
+                disk.serial
+            ));
+        }
+        if let DiskSource::Partitions(paths) = &disk.source
+            && (paths.is_empty() || paths.len() > MAX_PARTITIONS)
+        {
+            return invalid(format!(
+                "a composed disk of {} files: choose 1 to {MAX_PARTITIONS}",
+                paths.len()
+            ));
+        }
+    }
+    for share in &config.shares {
+        if share.tag.is_empty() || share.tag.len() > MAX_TAG || share.tag.contains('\0') {
+            return invalid(format!(
+                "share tag {:?} is not 1 to {MAX_TAG} bytes",
+                share.tag
+            ));
+        }
+    }
+    Ok(())
+}

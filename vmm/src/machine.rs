@@ -1,0 +1,192 @@
+//! The creator's handle on a machine.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command as Program, ExitStatus, Stdio};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::control::{Channel, Command, FDS_PER_PACKET, Report};
+use crate::{Event, MachineConfig, StopReason, VMM_ARGUMENT, launch};
+
+/// A machine that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration makes no sense.
+    #[error("cannot make a machine: {0}")]
+    Invalid(String),
+    /// A file is not there or not accessible.
+    #[error("cannot open the {what} {}: {source}", path.display())]
+    Open {
+        /// What the file is for.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The VMM process could not be made or spoken to.
+    #[error("cannot start the machine's process: {0}")]
+    Spawn(#[source] io::Error),
+}
+
+/// A stream into the guest that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to port {port} of the guest: {source}")]
+pub struct ConnectError {
+    port: u32,
+    source: io::Error,
+}
+
+/// A control channel that broke.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the machine's events: {0}")]
+pub struct EventError(#[from] io::Error);
+
+/// A running machine. Dropping it kills it.
+#[derive(Debug)]
+pub struct Machine {
+    channel: Channel,
+    vmm: Child,
+    /// Descriptors of the VMM's children, to be sure that they are gone after a kill.
+    children: Vec<OwnedFd>,
+    stopped: Option<StopReason>,
+}
+
+impl Machine {
+    /// Start a machine: open every file that the configuration names, make the VMM process
+    /// and hand the files to it. Returns without waiting for the guest to boot.
+    pub fn start(config: &MachineConfig) -> Result<Self, StartError> {
+        let (spec, files) = launch::open(config)?;
+        let (ours, theirs) = Channel::pair().map_err(StartError::Spawn)?;
+        let vmm = Program::new("/proc/self/exe")
+            .arg0("hull-vmm")
+            .arg(VMM_ARGUMENT)
+            .arg(&spec.name)
+            .env_clear()
+            .stdin(Stdio::from(theirs.into_fd()))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(StartError::Spawn)?;
+        let machine = Self {
+            channel: ours,
+            vmm,
+            children: Vec::new(),
+            stopped: None,
+        };
+        let fds = files.into_vec();
+        machine
+            .channel
+            .send(&Command::Launch(spec), &[])
+            .map_err(StartError::Spawn)?;
+        for batch in fds.chunks(FDS_PER_PACKET) {
+            let batch: Vec<_> = batch.iter().map(AsFd::as_fd).collect();
+            machine
+                .channel
+                .send(&Command::Descriptors, &batch)
+                .map_err(StartError::Spawn)?;
+        }
+        Ok(machine)
+    }
+
+    /// Open a stream to a vsock port of the guest. The stream works at once; if the guest
+    /// refuses the connection, it just closes.
+    pub fn connect(&self, port: u32) -> Result<UnixStream, ConnectError> {
+        let fail = |source| ConnectError { port, source };
+        let (ours, theirs) = UnixStream::pair().map_err(fail)?;
+        self.channel
+            .send(&Command::Connect { port }, &[theirs.as_fd()])
+            .map_err(fail)?;
+        Ok(ours)
+    }
+
+    /// The descriptor to wait on for [`Machine::next_event`].
+    pub fn control_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    /// Wait for the next event. After [`Event::Stopped`] the same event is returned again.
+    pub fn next_event(&mut self) -> Result<Event, EventError> {
+        loop {
+            if let Some(reason) = &self.stopped {
+                return Ok(Event::Stopped(reason.clone()));
+            }
+            match self.channel.receive::<Report>() {
+                Ok(Some((Report::Child, fds))) => self.children.extend(fds),
+                Ok(Some((Report::Ready, _))) => return Ok(Event::Ready),
+                Ok(Some((Report::Stopped(reason), _))) => {
+                    self.reap()?;
+                    self.stopped = Some(reason);
+                }
+                // The VMM process ended without a word.
+                Ok(None) => {
+                    let status = self.reap()?;
+                    self.stopped = Some(unannounced(status));
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.kill();
+                    let reason = format!("the machine's process sent nonsense: {error}");
+                    self.stopped = Some(StopReason::Failed(reason));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The VMM process.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.vmm.id()).unwrap_or(-1)
+    }
+
+    /// Kill the whole tree and wait until every process of it is gone.
+    pub fn kill(&mut self) {
+        // Reports that are still unread may carry descriptors of children.
+        while self.stopped.is_none() && self.readable() {
+            match self.channel.receive::<Report>() {
+                Ok(Some((Report::Stopped(reason), _))) => self.stopped = Some(reason),
+                Ok(Some((_, fds))) => self.children.extend(fds),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        // Both fail only when the process is gone already, which is what is wanted.
+        let _ = self.vmm.kill();
+        let status = self.reap();
+        if self.stopped.is_none() {
+            self.stopped = Some(status.map_or(StopReason::Killed { signal: 9 }, unannounced));
+        }
+    }
+
+    fn readable(&self) -> bool {
+        let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
+    }
+
+    /// Wait for the VMM process and for its children, which die with it.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let status = self.vmm.wait()?;
+        for child in self.children.drain(..) {
+            let mut fds = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
+            while matches!(
+                poll(&mut fds, PollTimeout::NONE),
+                Err(nix::errno::Errno::EINTR)
+            ) {}
+        }
+        Ok(status)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn unannounced(status: ExitStatus) -> StopReason {
+    match status.signal() {
+        Some(signal) => StopReason::Killed { signal },
+        None => StopReason::Failed(format!("the machine's process ended early ({status})")),
+    }
+}
