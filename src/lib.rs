@@ -1,1 +1,14 @@
 //! `docker run`, but every container is its own microVM, of any CPU architecture.
+//!
+//! The library holds everything; [`cli`] is a thin command line over it. Arrows point one
+//! way: `cli` → `container` → `image`, `arch` → `store`, and from here to the crates `vmm` and
+//! `guest-agent` (protocol only).
+
+pub mod arch;
+pub mod cli;
+pub mod container;
+pub mod doctor;
+pub mod image;
+pub mod settings;
+pub mod store;
+pub mod time;

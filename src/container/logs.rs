@@ -104,6 +104,17 @@ impl Reader {
         Self { input: BufReader::with_capacity(128 << 10, file), whole: 0, partial: Vec::new() }
     }
 
+    /// Whether the file that is read is no longer the one at `path`.
+    pub fn is_set_aside(&self, path: &Path) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let own = self.input.get_ref().metadata()?;
+        match fs::metadata(path) {
+            Ok(there) => Ok((own.dev(), own.ino()) != (there.dev(), there.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The next whole record, if there is one yet.
     pub fn next_record(&mut self) -> io::Result<Option<Record>> {
         if !self.fill(HEADER)? {

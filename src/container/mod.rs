@@ -8,6 +8,7 @@ pub mod assets;
 pub mod client;
 pub mod control;
 pub mod create;
+pub mod export;
 pub mod guest;
 pub mod id;
 pub mod inspect;

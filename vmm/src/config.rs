@@ -86,7 +86,7 @@ impl fmt::Display for GuestArch {
 }
 
 /// One virtual machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MachineConfig {
     /// The name that error messages and the guest's process title use.
     pub name: String,
@@ -113,7 +113,7 @@ pub struct MachineConfig {
 }
 
 /// One block device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Disk {
     /// What the guest reads from `/sys/block/*/serial`: up to 20 printable ASCII characters.
     pub serial: String,
@@ -122,7 +122,7 @@ pub struct Disk {
 }
 
 /// Where a block device's contents come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum DiskSource {
     /// Read-only files composed into one disk: file `i` is partition `i + 1` of a GPT.
     Partitions(Vec<PathBuf>),
@@ -136,7 +136,7 @@ pub enum DiskSource {
 }
 
 /// A host directory that the guest can mount through virtiofs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DirShare {
     /// The name to mount: up to 36 bytes.
     pub tag: String,

@@ -1,0 +1,335 @@
+//! The options of `run` and `create`, and what they mean for a container's configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::super::units;
+use crate::container::record::{Config, Emulation};
+use crate::container::volume::parse_bind;
+use crate::settings::Settings;
+
+/// Memory of a container where nobody says otherwise.
+const DEFAULT_MEMORY: u64 = 512 << 20;
+/// Docker's size of `/dev/shm`.
+const DEFAULT_SHM: u64 = 64 << 20;
+
+/// When to fetch an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pull {
+    /// Every time.
+    Always,
+    /// When it is not here.
+    Missing,
+    /// Never.
+    Never,
+}
+
+/// Options that `run` and `create` share.
+#[derive(Debug, Args)]
+pub struct Flags {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the container a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    pub rm: bool,
+    /// Name of the container
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Set an environment variable; without a value, take the host's
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Working directory in the container
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User in the container: name or number, with an optional group
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Additional group of the user
+    #[arg(long, value_name = "GROUP")]
+    pub group_add: Vec<String>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+    /// Host name of the container
+    #[arg(short = 'h', long)]
+    pub hostname: Option<String>,
+    /// Platform of the image, as in linux/arm64
+    #[arg(long)]
+    pub platform: Option<String>,
+    /// How programs of a foreign architecture run
+    #[arg(long)]
+    pub emulation: Option<Emulation>,
+    /// What executes the guest: uml or tcg
+    #[arg(long)]
+    pub engine: Option<vmm::EngineKind>,
+    /// Memory of the guest, as in 512m or 2g
+    #[arg(short, long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Processors of the guest
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<f64>,
+    /// Most processes at once
+    #[arg(long, value_name = "N")]
+    pub pids_limit: Option<i64>,
+    /// Make the root file system read-only
+    #[arg(long)]
+    pub read_only: bool,
+    /// Mount a tmpfs
+    #[arg(long, value_name = "PATH[:OPTIONS]")]
+    pub tmpfs: Vec<String>,
+    /// Mount a host directory or file
+    #[arg(short, long, value_name = "HOST:CONTAINER[:ro]")]
+    pub volume: Vec<String>,
+    /// Add a capability
+    #[arg(long, value_name = "CAP")]
+    pub cap_add: Vec<String>,
+    /// Drop a capability
+    #[arg(long, value_name = "CAP")]
+    pub cap_drop: Vec<String>,
+    /// Give all capabilities and mask nothing; the guest's kernel stays the container's own
+    #[arg(long)]
+    pub privileged: bool,
+    /// Run a minimal init that forwards signals and reaps
+    #[arg(long)]
+    pub init: bool,
+    /// When to pull the image
+    #[arg(long, value_enum)]
+    pub pull: Option<Pull>,
+    /// Say nothing while pulling
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Set a label
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub label: Vec<String>,
+    /// Signal that stop sends
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// Seconds that stop waits before SIGKILL
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_timeout: Option<u32>,
+    /// Note that the container serves a port
+    #[arg(long, value_name = "PORT")]
+    pub expose: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+    /// Set a resource limit
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// Set a kernel parameter of the guest
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub sysctl: Vec<String>,
+    /// Security option: no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+    /// Add a line to /etc/hosts
+    #[arg(long, value_name = "HOST:ADDRESS")]
+    pub add_host: Vec<String>,
+    /// Name server for /etc/resolv.conf
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<String>,
+    /// Make the guest's kernel more or less willing to kill it for lack of memory
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub oom_score_adj: Option<i32>,
+    /// Where the log goes: json-file (hull's own file) or none
+    #[arg(long, value_name = "DRIVER")]
+    pub log_driver: Option<String>,
+    /// Network of the container: only none is there yet
+    #[arg(long, alias = "net", value_name = "NETWORK")]
+    pub network: Option<String>,
+    /// The image, then its command and arguments
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Command and arguments in place of the image's
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+impl Flags {
+    /// What the user asked for; the image fills in the rest.
+    pub fn config(&self, settings: &Settings) -> anyhow::Result<Config> {
+        if let Some(network) = self.network.as_deref().filter(|network| *network != "none") {
+            bail!("--network {network}: networks are not there yet, only none is");
+        }
+        let no_log = match self.log_driver.as_deref() {
+            None | Some("json-file" | "local") => false,
+            Some("none") => true,
+            Some(other) => bail!("unknown log driver {other:?}, use json-file or none"),
+        };
+        let here = std::env::current_dir().context("finding the current directory")?;
+        let binds = self.volume.iter().map(|spec| parse_bind(spec, &here));
+        let memory = self.memory.as_ref().or(settings.defaults.memory.as_ref());
+        let emulation = match settings.defaults.emulation.as_deref() {
+            None => None,
+            Some("user") => Some(Emulation::User),
+            Some("system") => Some(Emulation::System),
+            Some(other) => bail!("unknown emulation {other:?} in the settings, use user or system"),
+        };
+        Ok(Config {
+            cmd: self.command.clone(),
+            env: self.environment()?,
+            working_dir: self.workdir.clone().unwrap_or_default(),
+            user: self.user.clone().unwrap_or_default(),
+            groups: self.group_add.clone(),
+            hostname: self.hostname.clone().unwrap_or_default(),
+            labels: pairs(&self.label),
+            tty: self.tty,
+            open_stdin: self.interactive,
+            stop_signal: self.stop_signal.clone(),
+            stop_timeout: self.stop_timeout,
+            exposed_ports: self.expose.iter().map(|port| with_protocol(port)).collect(),
+            engine: match self.engine {
+                Some(engine) => Some(engine.to_string()),
+                None => settings.defaults.engine.clone(),
+            },
+            emulation: self.emulation.or(emulation),
+            memory: memory.map_or(Ok(DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
+            cpus: cpus(self.cpus.or(settings.defaults.cpus))?,
+            pids_limit: self.pids_limit,
+            read_only: self.read_only,
+            tmpfs: self.tmpfs.iter().map(|spec| split(spec, ':')).collect(),
+            binds: binds.collect::<Result<_, _>>()?,
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+            privileged: self.privileged,
+            init: self.init,
+            auto_remove: self.rm,
+            shm_size: self.shm_size.as_ref().map_or(Ok(DEFAULT_SHM), |s| units::parse_bytes(s))?,
+            ulimits: self.ulimit.iter().map(|spec| ulimit(spec)).collect::<Result<_, _>>()?,
+            sysctls: pairs(&self.sysctl),
+            no_new_privileges: no_new_privileges(&self.security_opt)?,
+            extra_hosts: self.add_host.iter().map(|spec| host(spec)).collect::<Result<_, _>>()?,
+            dns: self.dns.clone(),
+            oom_score_adj: self.oom_score_adj,
+            no_log,
+            ..Config::default()
+        })
+    }
+
+    /// `--entrypoint`, which replaces the image's even when it is empty.
+    pub fn entrypoint(&self) -> Option<Vec<String>> {
+        self.entrypoint.clone().map(|program| vec![program])
+    }
+
+    fn environment(&self) -> anyhow::Result<Vec<String>> {
+        let mut variables = Vec::new();
+        for path in &self.env_file {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("reading the environment file {}", path.display()))?;
+            let lines = text.lines().map(str::trim_start);
+            variables.extend(
+                lines.filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned),
+            );
+        }
+        variables.extend(self.env.iter().cloned());
+        Ok(variables.into_iter().filter_map(from_host).collect())
+    }
+}
+
+/// `NAME` alone takes the host's value, and is dropped when the host has none.
+pub fn from_host(variable: String) -> Option<String> {
+    if variable.contains('=') || variable.is_empty() {
+        return Some(variable);
+    }
+    std::env::var(&variable).ok().map(|value| format!("{variable}={value}"))
+}
+
+fn pairs(specs: &[String]) -> BTreeMap<String, String> {
+    specs.iter().map(|spec| split(spec, '=')).collect()
+}
+
+fn split(spec: &str, separator: char) -> (String, String) {
+    let (name, value) = spec.split_once(separator).unwrap_or((spec, ""));
+    (name.to_owned(), value.to_owned())
+}
+
+fn with_protocol(port: &str) -> String {
+    if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") }
+}
+
+fn cpus(asked: Option<f64>) -> anyhow::Result<u32> {
+    let count = asked.unwrap_or(1.0);
+    if !(count > 0.0 && count <= 64.0) {
+        bail!("invalid number of CPUs {count}, give between 1 and 64");
+    }
+    // A guest has whole processors; half of one is one.
+    Ok(count.ceil() as u32)
+}
+
+fn ulimit(spec: &str) -> anyhow::Result<(String, u64, u64)> {
+    let wrong = || format!("invalid ulimit {spec:?}, use NAME=SOFT[:HARD]");
+    let number = |text: &str| match text {
+        "-1" | "unlimited" => Some(u64::MAX),
+        text => text.parse().ok(),
+    };
+    let (name, values) = spec.split_once('=').with_context(wrong)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let (soft, hard) = number(soft).zip(number(hard)).with_context(wrong)?;
+    if soft > hard {
+        bail!("invalid ulimit {spec:?}: the soft limit is above the hard one");
+    }
+    Ok((name.to_owned(), soft, hard))
+}
+
+fn no_new_privileges(options: &[String]) -> anyhow::Result<bool> {
+    let mut on = false;
+    for option in options {
+        match option.as_str() {
+            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true" => on = true,
+            "no-new-privileges:false" | "no-new-privileges=false" => on = false,
+            // A guest has its own kernel: hull uses neither filter nor profile inside.
+            "seccomp=unconfined" | "apparmor=unconfined" | "label=disable" | "label:disable" => {}
+            other => bail!("security option {other:?} is not there yet, use no-new-privileges"),
+        }
+    }
+    Ok(on)
+}
+
+fn host(spec: &str) -> anyhow::Result<(String, String)> {
+    let (name, address) = spec
+        .split_once([':', '='])
+        .with_context(|| format!("invalid host {spec:?}, use NAME:ADDRESS"))?;
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    if name.is_empty() || bare.parse::<std::net::IpAddr>().is_err() {
+        bail!("invalid host {spec:?}, use NAME:ADDRESS with an IP address");
+    }
+    Ok((name.to_owned(), bare.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_checked() {
+        assert_eq!(ulimit("nofile=10:20").unwrap(), ("nofile".into(), 10, 20));
+        assert_eq!(ulimit("core=-1").unwrap().1, u64::MAX);
+        for bad in ["nofile", "nofile=", "nofile=x", "nofile=3:2"] {
+            assert!(ulimit(bad).is_err(), "{bad}");
+        }
+        assert_eq!(host("db:10.0.0.1").unwrap().1, "10.0.0.1");
+        assert_eq!(host("db:::1").unwrap().1, "::1");
+        assert!(host("db:host").is_err() && host(":1.2.3.4").is_err());
+        assert_eq!(cpus(Some(0.5)).unwrap(), 1);
+        assert!(cpus(Some(0.0)).is_err() && cpus(Some(f64::NAN)).is_err());
+        assert!(no_new_privileges(&["no-new-privileges".into()]).unwrap());
+        assert!(no_new_privileges(&["label=x".into()]).is_err());
+    }
+
+    #[test]
+    fn variables_without_a_value_come_from_the_host() {
+        assert_eq!(from_host("A=1".into()), Some("A=1".into()));
+        assert_eq!(from_host("HULL_SURELY_UNSET".into()), None);
+        assert!(from_host("PATH".into()).unwrap().starts_with("PATH="));
+    }
+}

@@ -1,0 +1,92 @@
+//! Commands about containers.
+
+mod attach;
+mod exec;
+mod export;
+mod flags;
+mod inspect;
+mod logs;
+mod ps;
+mod run;
+mod start;
+mod stop;
+
+pub use attach::Attach;
+pub use exec::Exec;
+pub use export::Export;
+pub use inspect::{Inspect, run as inspect};
+pub use logs::Logs;
+pub use ps::Ps;
+pub use run::{Create, Run};
+pub use start::Start;
+pub use stop::{Kill, Rm, Stop, Wait};
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::context::Context;
+
+/// Everything that can be asked of containers; also reachable as `hull container …`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create and start a container
+    Run(Box<Run>),
+    /// Create a container without starting it
+    Create(Box<Create>),
+    /// Start containers
+    Start(Start),
+    /// Join a running container's first process
+    Attach(Attach),
+    /// Run a command in a running container
+    Exec(Box<Exec>),
+    /// List containers
+    #[command(visible_alias = "ls", alias = "list")]
+    Ps(Ps),
+    /// Show what a container wrote
+    Logs(Logs),
+    /// Stop containers: their stop signal, a while, then SIGKILL
+    Stop(Stop),
+    /// Send a signal to containers
+    Kill(Kill),
+    /// Wait until containers end and print their exit codes
+    Wait(Wait),
+    /// Remove containers
+    Rm(Rm),
+    /// Write a container's file system as a tar archive
+    Export(Export),
+}
+
+/// Carries a command out.
+pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(&args, context),
+        Command::Create(args) => run::create(&args, context),
+        Command::Start(args) => start::run(&args, context),
+        Command::Attach(args) => attach::run(&args, context),
+        Command::Exec(args) => exec::run(&args, context),
+        Command::Ps(args) => ps::run(&args, context),
+        Command::Logs(args) => logs::run(&args, context),
+        Command::Stop(args) => stop::stop(&args, context),
+        Command::Kill(args) => stop::kill(&args, context),
+        Command::Wait(args) => stop::wait(&args, context),
+        Command::Rm(args) => stop::rm(&args, context),
+        Command::Export(args) => export::run(&args, context),
+    }
+}
+
+/// Does something for each name: errors are printed and do not stop the rest; as docker, the
+/// exit code is 1 when any failed.
+fn for_each(
+    names: &[String],
+    mut act: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        if let Err(error) = act(name) {
+            eprintln!("hull: {error:#}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}

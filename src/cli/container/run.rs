@@ -1,0 +1,190 @@
+//! `run` and `create`.
+
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::flags::{Flags, Pull};
+use crate::arch::platform::Platform;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::image::pull::pull_for_run;
+use crate::cli::{session, terminal};
+use crate::container::control::Attach;
+use crate::container::create::{self, FromImage};
+use crate::container::record::Container;
+use crate::container::{client, launch, lifecycle};
+use crate::image::{self, Image};
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Leave the container running in the background and print its id
+    #[arg(short, long)]
+    detach: bool,
+    /// Keys that leave the container running
+    #[arg(long, default_value = terminal::DETACH_KEYS, value_name = "KEYS")]
+    detach_keys: String,
+    /// Pass signals on to the container
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true")]
+    sig_proxy: bool,
+    /// Write the container's id to a file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Options of `create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Write the container's id to a file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// `create`.
+pub fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
+    let container = make(&args.flags, args.cidfile.as_ref(), context)
+        .map_err(|error| Failure::daemon(125, error))?;
+    println!("{}", container.id);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `run`.
+pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
+    let flags = &args.flags;
+    if flags.tty && flags.interactive && !args.detach && !std::io::stdin().is_terminal() {
+        return Err(Failure::new(1, "the input device is not a TTY").into());
+    }
+    let keys = terminal::parse_detach_keys(&args.detach_keys)?;
+    let container = make(flags, args.cidfile.as_ref(), context)
+        .map_err(|error| Failure::daemon(125, error))?;
+    let options = session::Options {
+        process: guest_agent::protocol::MAIN_PROCESS.to_owned(),
+        stdin: flags.interactive && !args.detach,
+        tty: flags.tty,
+        proxy_signals: args.sig_proxy,
+        detach_keys: keys,
+    };
+    if !args.detach {
+        session::block_signals(&options)?;
+    }
+    let attach = Attach { stdin: options.stdin, output: !args.detach };
+    let started = launch::start(&context.store, &container, attach, terminal::window_size());
+    let started = match started {
+        Ok(started) => started,
+        Err(error) => {
+            if flags.rm {
+                // Its supervisor has removed it unless it never got that far.
+                let _ = lifecycle::remove(&context.store, &container, true);
+            }
+            return Err(Failure::daemon(error.exit_code(), error).into());
+        }
+    };
+    for warning in &started.warnings {
+        eprintln!("hull: warning: {warning}");
+    }
+    if args.detach {
+        println!("{}", container.id);
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow(context, container, started.stream, &options)
+}
+
+/// Follows the first process of a container and turns its end into an exit code.
+pub fn follow(
+    context: &Context,
+    container: Container,
+    stream: std::os::unix::net::UnixStream,
+    options: &session::Options,
+) -> anyhow::Result<ExitCode> {
+    let (paths, target) = (context.store.paths().clone(), container.clone());
+    let ended = session::run(stream, options, move |request| {
+        let store = crate::store::Store::open(&paths)?;
+        client::ask_agent(&store, &target, request)?;
+        Ok(())
+    })?;
+    match ended {
+        session::Ended::Exit(exit) => {
+            if exit.code == 255 {
+                explain_lost_guest(context, &container);
+            }
+            Ok(exit_code(exit.code))
+        }
+        session::Ended::Detached => Ok(ExitCode::SUCCESS),
+        session::Ended::Lost => {
+            let name = &container.name;
+            let message = format!("the supervisor of container {name} was killed");
+            Err(Failure::new(255, message).into())
+        }
+    }
+}
+
+fn explain_lost_guest(context: &Context, container: &Container) {
+    if let Ok(now) = lifecycle::find(&context.store, &container.id) {
+        if !now.state.error.is_empty() {
+            eprintln!("hull: container {}: {}", now.name, now.state.error);
+        }
+    }
+}
+
+/// The exit code of a process whose status is `code`.
+pub fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code & 0xff).unwrap_or(255))
+}
+
+fn make(
+    flags: &Flags,
+    cidfile: Option<&PathBuf>,
+    context: &Context,
+) -> anyhow::Result<Container> {
+    let asked = flags.config(&context.settings)?;
+    let image = obtain(flags, context)?;
+    let id = image.id.to_string();
+    let from = FromImage {
+        reference: &flags.image,
+        id: &id,
+        platform: image.platform.to_string(),
+        config: &image.config,
+    };
+    let config = create::configure(asked, flags.entrypoint(), &from)?;
+    let cidfile = cidfile
+        .map(|path| {
+            File::create_new(path)
+                .with_context(|| format!("making the container id file {}", path.display()))
+        })
+        .transpose()?;
+    let container = create::create(&context.store, config, flags.name.as_deref())?;
+    if let Some(mut file) = cidfile {
+        file.write_all(container.id.as_bytes()).context("writing the container id file")?;
+    }
+    Ok(container)
+}
+
+/// The image, pulled when need be.
+fn obtain(flags: &Flags, context: &Context) -> anyhow::Result<Image> {
+    let platform = flags.platform.as_deref().map(str::parse::<Platform>).transpose()?;
+    let pull = match (flags.pull, context.settings.defaults.pull.as_deref()) {
+        (Some(pull), _) => pull,
+        (None, Some("always")) => Pull::Always,
+        (None, Some("never")) => Pull::Never,
+        _ => Pull::Missing,
+    };
+    if pull != Pull::Always {
+        if let Some(image) = image::find(&context.store, &flags.image, platform.as_ref())? {
+            return Ok(image);
+        }
+    }
+    if pull == Pull::Never {
+        bail!("No such image: {}", flags.image);
+    }
+    pull_for_run(context, &flags.image, platform.as_ref(), flags.quiet)
+}

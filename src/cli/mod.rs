@@ -1,0 +1,132 @@
+//! The command line: it parses, asks the library, prints. No logic lives here.
+
+pub mod container;
+pub mod context;
+pub mod failure;
+pub mod format;
+pub mod human;
+pub mod image;
+mod info;
+mod kernel;
+mod missing;
+pub mod session;
+pub mod terminal;
+mod units;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use context::Context;
+use failure::Failure;
+
+/// docker run, but every container is its own microVM, of any CPU architecture.
+#[derive(Debug, Parser)]
+#[command(name = "hull", version, propagate_version = false, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Container(container::Command),
+    /// Manage containers
+    #[command(subcommand, name = "container")]
+    Containers(container::Command),
+    #[command(flatten)]
+    Image(image::Command),
+    /// Manage images
+    #[command(subcommand, name = "image")]
+    Images(image::Group),
+    /// Show everything about containers and images
+    Inspect(container::Inspect),
+    /// Build and list guest kernels
+    Kernel(kernel::Kernel),
+    /// Probe what this host can run, and explain
+    Doctor(info::Doctor),
+    /// Show what hull is set up with
+    Info(info::Info),
+    /// Show versions
+    Version(info::Version),
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+/// Parses `arguments` and carries the command out; the exit code is docker's.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let parsed = match Cli::try_parse_from(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return usage(&error, &arguments),
+    };
+    match dispatch(parsed.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hull: {error:#}");
+            match error.downcast_ref::<Failure>() {
+                Some(failure) => ExitCode::from(failure.code),
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Other(words) => missing::explain(&words),
+        Command::Kernel(args) => kernel::run(&args),
+        Command::Version(args) => info::version(&args),
+        Command::Doctor(args) => info::doctor(&args),
+        command => {
+            let context = Context::open()?;
+            match command {
+                Command::Container(command) | Command::Containers(command) => {
+                    container::run(command, &context)
+                }
+                Command::Image(command) => image::run(command, &context),
+                Command::Images(group) => image::run_group(group, &context),
+                Command::Inspect(args) => container::inspect(&args, &context),
+                Command::Info(args) => info::info(&args, &context),
+                Command::Other(_)
+                | Command::Kernel(_)
+                | Command::Version(_)
+                | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
+            }
+        }
+    }
+}
+
+/// Help goes to standard output; mistakes are one sentence and docker's 125 (run, create,
+/// exec) or 1.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print!("{}", error.render());
+            return ExitCode::SUCCESS;
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{}", error.render());
+            return ExitCode::from(1);
+        }
+        _ => {}
+    }
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let command = arguments.get(1).map(|word| word.to_string_lossy().into_owned());
+    let rest: Vec<&str> = text
+        .lines()
+        .skip(1)
+        .map(str::trim)
+        .take_while(|line| !line.is_empty() || first.ends_with(':'))
+        .filter(|line| !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .collect();
+    eprintln!("hull: {}", [&[first], &rest[..]].concat().join(" "));
+    let command = command.unwrap_or_default();
+    eprintln!("See 'hull {command} --help'.");
+    let daemon = ["run", "create", "exec", "container"].contains(&command.as_str());
+    ExitCode::from(if daemon { 125 } else { 1 })
+}

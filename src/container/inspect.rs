@@ -1,0 +1,107 @@
+//! A container in docker's JSON shape.
+
+use serde_json::{Map, Value, json};
+
+use super::record::Container;
+use super::state::Status;
+use crate::time::rfc3339_or_zero;
+use crate::store::Store;
+
+/// Everything about a container, as docker's API has it, with `Engine` on top.
+pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Value> {
+    let config = &container.config;
+    let state = &container.state;
+    let argv = config.argv();
+    let (path, args) = argv.split_first().map_or(("", &argv[..]), |(p, rest)| (p.as_str(), rest));
+    let ports: Map<String, Value> =
+        config.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+    let binds = config.binds.iter().map(|bind| {
+        let mode = if bind.read_only { ":ro" } else { "" };
+        format!("{}:{}{mode}", bind.source.display(), bind.target)
+    });
+    let mounts = config.binds.iter().map(|bind| {
+        json!({
+            "Type": "bind",
+            "Source": bind.source,
+            "Destination": bind.target,
+            "Mode": if bind.read_only { "ro" } else { "" },
+            "RW": !bind.read_only,
+            "Propagation": "rprivate",
+        })
+    });
+    let ulimits = config
+        .ulimits
+        .iter()
+        .map(|(name, soft, hard)| json!({"Name": name, "Soft": soft, "Hard": hard}));
+    let directory = store.paths().container_dir(&container.id);
+    Ok(json!({
+        "Id": container.id,
+        "Created": rfc3339_or_zero(container.created_at),
+        "Path": path,
+        "Args": args,
+        "State": {
+            "Status": state.status.as_str(),
+            "Running": state.status == Status::Running,
+            "Paused": false,
+            "Restarting": false,
+            "OOMKilled": state.oom_killed,
+            "Dead": false,
+            "Pid": state.machine,
+            "ExitCode": state.exit_code,
+            "Error": state.error,
+            "StartedAt": rfc3339_or_zero(state.started_at),
+            "FinishedAt": rfc3339_or_zero(state.finished_at),
+        },
+        "Image": config.image_id,
+        "LogPath": directory.join("log"),
+        "Name": format!("/{}", container.name),
+        "RestartCount": 0,
+        "Driver": "erofs-overlay",
+        "Platform": "linux",
+        "Engine": state.engine,
+        "SupervisorPid": state.supervisor,
+        "Warnings": state.warnings,
+        "HostConfig": {
+            "Binds": binds.collect::<Vec<_>>(),
+            "NetworkMode": "none",
+            "AutoRemove": config.auto_remove,
+            "CapAdd": config.cap_add,
+            "CapDrop": config.cap_drop,
+            "Privileged": config.privileged,
+            "ReadonlyRootfs": config.read_only,
+            "Init": config.init,
+            "Memory": config.memory,
+            "NanoCpus": u64::from(config.cpus) * 1_000_000_000,
+            "PidsLimit": config.pids_limit,
+            "ShmSize": config.shm_size,
+            "Tmpfs": config.tmpfs,
+            "Ulimits": ulimits.collect::<Vec<_>>(),
+            "Sysctls": config.sysctls,
+            "GroupAdd": config.groups,
+            "OomScoreAdj": config.oom_score_adj.unwrap_or(0),
+            "LogConfig": {"Type": if config.no_log { "none" } else { "json-file" }, "Config": {}},
+            "ExtraHosts": config.extra_hosts.iter().map(|(n, a)| format!("{n}:{a}")).collect::<Vec<_>>(),
+            "Dns": config.dns,
+        },
+        "Mounts": mounts.collect::<Vec<_>>(),
+        "Config": {
+            "Hostname": config.hostname,
+            "User": config.user,
+            "AttachStdin": config.open_stdin,
+            "ExposedPorts": ports,
+            "Tty": config.tty,
+            "OpenStdin": config.open_stdin,
+            "Env": config.env,
+            "Cmd": config.cmd,
+            "Image": config.image,
+            "WorkingDir": config.working_dir,
+            "Entrypoint": config.entrypoint,
+            "Labels": config.labels,
+            "StopSignal": config.stop_signal,
+            "StopTimeout": config.stop_timeout,
+            "Platform": config.platform,
+            "Emulation": config.emulation,
+        },
+        "NetworkSettings": {"Ports": {}, "Networks": {}},
+    }))
+}

@@ -1,0 +1,328 @@
+//! Starting a container: everything its supervisor needs is put together here, so that the
+//! supervisor opens the machine at once.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use guest_agent::protocol::{
+    BlockDevice, FrameKind, ProvidedFile, Share, Start, Stdio as Streams, Storage, WindowSize,
+};
+use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig};
+
+use super::assets::{self, AssetError};
+use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
+use super::record::{Bind, Container};
+use super::spec::{SpecError, container_spec};
+use super::supervisor;
+use crate::arch::binfmt;
+use crate::arch::dispatch::{self, DispatchError, Plan, Question};
+use crate::arch::emulators::{self, EmulatorError};
+use crate::arch::platform::{Platform, PlatformError};
+use crate::image::{self, ImageError};
+use crate::store::{DiskError, Lock, Store, StoreError};
+
+/// The serial of the disk with the image's layers and the emulators.
+const LAYERS: &str = "layers";
+/// The serial of the writable layer.
+const WRITABLE: &str = "writable";
+
+/// Why a container did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// It runs already.
+    #[error("container {0} is already running")]
+    AlreadyRunning(String),
+    /// Its previous run does not come to an end.
+    #[error("container {0} is still ending its previous run, try again or use rm -f")]
+    StillEnding(String),
+    /// Its image was removed by force.
+    #[error("the image of container {name} ({image}) is gone, pull it again")]
+    NoImage {
+        /// The container.
+        name: String,
+        /// The image's id.
+        image: String,
+    },
+    /// The engine in the configuration is none.
+    #[error(transparent)]
+    Engine(#[from] vmm::UnknownEngine),
+    /// Nowhere to run it.
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+    /// The recorded platform is none.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// Kernel, agent or emulators are missing.
+    #[error(transparent)]
+    Asset(#[from] AssetError),
+    /// The emulators' disk cannot be made.
+    #[error(transparent)]
+    Emulators(#[from] EmulatorError),
+    /// The image's layers cannot be had.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The writable layer cannot be made.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The specification cannot be made.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A host directory of `-v` cannot be used.
+    #[error("cannot use the host directory {path} as a volume: {source}")]
+    Volume {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The supervisor cannot be started.
+    #[error("starting the container's supervisor: {0}")]
+    Spawn(#[source] io::Error),
+    /// The supervisor did not answer.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The guest or its agent refused; the supervisor recorded it.
+    #[error("{message}")]
+    Refused {
+        /// Docker's exit code for it.
+        code: i32,
+        /// One sentence.
+        message: String,
+    },
+}
+
+impl LaunchError {
+    /// Docker's exit code for it.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Refused { code, .. } => *code,
+            _ => 125,
+        }
+    }
+}
+
+/// A started container.
+#[derive(Debug)]
+pub struct Started {
+    /// Carries the streams that were asked for.
+    pub stream: UnixStream,
+    /// Sentences for the user.
+    pub warnings: Vec<String>,
+}
+
+/// Starts `container` and waits until its first process runs.
+pub fn start(
+    store: &Store,
+    container: &Container,
+    attach: Attach,
+    window: Option<WindowSize>,
+) -> Result<Started, LaunchError> {
+    let lock = take_lock(store, container)?;
+    let plan = plan(store, container, attach, window)?;
+    let (mut ours, theirs) = UnixStream::pair().map_err(LaunchError::Spawn)?;
+    spawn(store, container, theirs, lock)?;
+    control::send(&mut ours, FrameKind::Request, &plan)?;
+    match control::receive(&mut ours, FrameKind::Response)? {
+        ControlReply::Ok { warnings } => Ok(Started { stream: ours, warnings }),
+        ControlReply::Error { code, message } => Err(LaunchError::Refused { code, message }),
+    }
+}
+
+/// Takes the lock of a container that does not run.
+pub(super) fn take_lock(store: &Store, container: &Container) -> Result<File, LaunchError> {
+    // Held while it runs, and for a moment while it ends.
+    match store.wait_for_lock(&container.id)? {
+        Lock::Taken(lock) => Ok(lock),
+        Lock::Running => Err(LaunchError::AlreadyRunning(container.name.clone())),
+        Lock::Stuck => Err(LaunchError::StillEnding(container.name.clone())),
+    }
+}
+
+fn spawn(
+    store: &Store,
+    container: &Container,
+    channel: UnixStream,
+    lock: File,
+) -> Result<(), LaunchError> {
+    let log = store.paths().container_run_dir(&container.id).join("supervisor.log");
+    let log = File::create(log).map_err(LaunchError::Spawn)?;
+    Command::new("/proc/self/exe")
+        .arg(supervisor::SUBCOMMAND)
+        .arg(container.short_id())
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(channel)))
+        .stdout(Stdio::from(lock))
+        .stderr(Stdio::from(log))
+        .spawn()
+        .map_err(LaunchError::Spawn)?;
+    Ok(())
+}
+
+/// Puts together everything that a supervisor needs.
+pub(super) fn plan(
+    store: &Store,
+    container: &Container,
+    attach: Attach,
+    window: Option<WindowSize>,
+) -> Result<LaunchPlan, LaunchError> {
+    let config = &container.config;
+    let image = image::find(store, &config.image_id, None)?.ok_or_else(|| LaunchError::NoImage {
+        name: container.name.clone(),
+        image: config.image_id.clone(),
+    })?;
+    let platform: Platform = config.platform.parse()?;
+    let place = dispatch::choose(&Question {
+        host: dispatch::host_architecture(),
+        image: &platform.architecture,
+        engine: config.engine.as_deref().map(str::parse::<EngineKind>).transpose()?,
+        emulation: config.emulation,
+    })?;
+
+    let mut partitions = image.layer_files(store)?;
+    let layer_count = partitions.len();
+    let emulators = emulators_disk(store, &place)?;
+    partitions.extend(emulators.clone());
+    let mut disks = Vec::new();
+    if !partitions.is_empty() {
+        disks.push(Disk { serial: LAYERS.to_owned(), source: DiskSource::Partitions(partitions) });
+    }
+    let path = store.ensure_writable_disk(&container.id)?;
+    let source = DiskSource::Writable { path, durable: !config.auto_remove };
+    disks.push(Disk { serial: WRITABLE.to_owned(), source });
+
+    let layer = |number: usize| BlockDevice {
+        serial: LAYERS.to_owned(),
+        partition: u32::try_from(number).ok(),
+    };
+    let storage = Storage {
+        layers: (1..=layer_count).rev().map(layer).collect(),
+        writable: Some(BlockDevice { serial: WRITABLE.to_owned(), partition: None }),
+        emulators: emulators.as_ref().map(|_| layer(layer_count + 1)),
+        binfmt: match emulators {
+            Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
+            None => Vec::new(),
+        },
+        shares: shares(&config.binds),
+    };
+    let start = Start {
+        storage,
+        spec: container_spec(config)?,
+        user: config.user.clone(),
+        groups: config.groups.clone(),
+        files: provided_files(container),
+        init: config.init,
+        architecture: platform.architecture,
+        stdio: Streams {
+            stdin: config.open_stdin,
+            terminal: config.tty.then(|| window.unwrap_or_default()),
+        },
+        clock_ns: 0,
+        entropy: Vec::new(),
+    };
+    let machine = machine(store, container, place, disks)?;
+    Ok(LaunchPlan { container: container.clone(), machine, start: Box::new(start), attach })
+}
+
+fn machine(
+    store: &Store,
+    container: &Container,
+    place: Plan,
+    disks: Vec<Disk>,
+) -> Result<MachineConfig, LaunchError> {
+    let config = &container.config;
+    for bind in &config.binds {
+        // As docker: a missing host directory is made.
+        if !bind.source.exists() {
+            fs::create_dir_all(&bind.source).map_err(|source| LaunchError::Volume {
+                path: bind.source.clone(),
+                source,
+            })?;
+        }
+    }
+    let share = |(number, bind): (usize, &Bind)| DirShare {
+        tag: share_tag(number),
+        source: bind.source.clone(),
+        read_only: bind.read_only,
+    };
+    Ok(MachineConfig {
+        name: container.short_id().to_owned(),
+        engine: place.engine,
+        arch: place.guest,
+        memory_mib: u32::try_from(config.memory >> 20).unwrap_or(u32::MAX),
+        cpus: config.cpus,
+        kernel: assets::kernel(place.engine, place.guest)?,
+        initramfs: assets::initramfs(place.guest)?,
+        disks,
+        shares: config.binds.iter().enumerate().map(share).collect(),
+        console: Some(store.paths().container_dir(&container.id).join("console.log")),
+        qemu: None,
+    })
+}
+
+/// The emulators' disk; without it only an image that needs one cannot run.
+fn emulators_disk(store: &Store, place: &Plan) -> Result<Option<PathBuf>, LaunchError> {
+    // A whole machine under QEMU is for exactness: it gets emulators only where it must.
+    let wanted = place.user_emulation || place.engine == EngineKind::Uml;
+    let directory = match assets::emulators() {
+        Ok(directory) if wanted => directory,
+        Err(error) if place.user_emulation => return Err(error.into()),
+        _ => return Ok(None),
+    };
+    Ok(Some(emulators::disk(store, &directory)?))
+}
+
+fn share_tag(number: usize) -> String {
+    format!("share{number}")
+}
+
+fn shares(binds: &[Bind]) -> Vec<Share> {
+    let share = |(number, bind): (usize, &Bind)| Share {
+        tag: share_tag(number),
+        subpath: bind
+            .source
+            .is_file()
+            .then(|| bind.source.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        destination: bind.target.clone(),
+        read_only: bind.read_only,
+    };
+    binds.iter().enumerate().map(share).collect()
+}
+
+/// `/etc/hosts` and its like, as docker provides them; without a network only loopback.
+fn provided_files(container: &Container) -> Vec<ProvidedFile> {
+    let config = &container.config;
+    let mut hosts = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
+         ff02::2\tip6-allrouters\n",
+    );
+    hosts.push_str(&format!("127.0.1.1\t{}\n", config.hostname));
+    for (name, address) in &config.extra_hosts {
+        hosts.push_str(&format!("{address}\t{name}\n"));
+    }
+    let servers = config.dns.iter().map(|server| format!("nameserver {server}\n"));
+    let file = |path: &str, content: String| ProvidedFile {
+        path: path.to_owned(),
+        content,
+        mode: 0o644,
+    };
+    vec![
+        file("/etc/hosts", hosts),
+        file("/etc/hostname", format!("{}\n", config.hostname)),
+        file("/etc/resolv.conf", servers.collect()),
+    ]
+}
+
+/// The engines and guests that a kernel can be built for, for `hull kernel` and `doctor`.
+pub const GUESTS: [(EngineKind, GuestArch); 3] = [
+    (EngineKind::Uml, GuestArch::X86_64),
+    (EngineKind::Tcg, GuestArch::X86_64),
+    (EngineKind::Tcg, GuestArch::Aarch64),
+];

@@ -1,0 +1,186 @@
+//! What this host can run, found out by running it.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
+use vmm::{EngineKind, Event, GuestArch, Machine, MachineConfig};
+
+use crate::container::assets;
+use crate::container::launch::GUESTS;
+
+/// How long a probed guest may take to boot; emulated ones on a busy host are slow.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// How good something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Works.
+    Works,
+    /// Works with a limit, or is not needed.
+    Note,
+    /// Does not work.
+    Fails,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Works => "works",
+            Self::Note => "note",
+            Self::Fails => "fails",
+        })
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// What.
+    pub subject: String,
+    /// How good.
+    pub verdict: Verdict,
+    /// What was found, what it means and what to do: a sentence or two.
+    pub explanation: String,
+}
+
+impl Finding {
+    fn new(subject: impl Into<String>, verdict: Verdict, explanation: impl Into<String>) -> Self {
+        Self { subject: subject.into(), verdict, explanation: explanation.into() }
+    }
+}
+
+/// Looks at everything, in the order in which hull would choose.
+pub fn examine() -> Vec<Finding> {
+    let mut findings = vec![kvm()];
+    findings.extend(GUESTS.iter().map(|&(engine, arch)| guest(engine, arch)));
+    findings.push(emulators());
+    findings.push(namespaces());
+    findings.push(tools());
+    findings
+}
+
+fn kvm() -> Finding {
+    let subject = "engine kvm";
+    let path = Path::new("/dev/kvm");
+    if !path.exists() {
+        return Finding::new(
+            subject,
+            Verdict::Note,
+            "there is no /dev/kvm, so guests have no hardware boundary here",
+        );
+    }
+    Finding::new(
+        subject,
+        Verdict::Note,
+        "/dev/kvm exists; this version of hull has no engine for it yet and does not use it",
+    )
+}
+
+/// What an engine's isolation is worth.
+pub fn isolation(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Uml => {
+            "a kernel of its own per container inside a jail of namespaces and system call filters; no hardware boundary"
+        }
+        EngineKind::Tcg => {
+            "an emulated machine per container inside a jail; no hardware boundary, the emulator's code is the wall"
+        }
+    }
+}
+
+fn guest(engine: EngineKind, arch: GuestArch) -> Finding {
+    let subject = format!("engine {engine}, {arch} guest");
+    if engine == EngineKind::Uml && std::env::consts::ARCH != "x86_64" {
+        return Finding::new(subject, Verdict::Note, "user-mode Linux needs an x86-64 host");
+    }
+    let (kernel, initramfs) = match (assets::kernel(engine, arch), assets::initramfs(arch)) {
+        (Ok(kernel), Ok(initramfs)) => (kernel, initramfs),
+        (Err(error), _) | (_, Err(error)) => {
+            return Finding::new(subject, Verdict::Fails, error.to_string());
+        }
+    };
+    let config = MachineConfig {
+        name: "doctor".to_owned(),
+        engine,
+        arch,
+        memory_mib: 128,
+        cpus: 1,
+        kernel,
+        initramfs,
+        disks: Vec::new(),
+        shares: Vec::new(),
+        console: None,
+        qemu: None,
+    };
+    match boot(&config) {
+        Ok(time) => Finding::new(
+            subject,
+            Verdict::Works,
+            format!(
+                "a guest booted to its agent in {} ms: {}",
+                time.as_millis(),
+                isolation(engine)
+            ),
+        ),
+        Err(reason) => Finding::new(subject, Verdict::Fails, reason),
+    }
+}
+
+fn boot(config: &MachineConfig) -> Result<Duration, String> {
+    let begin = Instant::now();
+    let mut machine = Machine::start(config).map_err(|error| error.to_string())?;
+    let limit = PollTimeout::try_from(DEADLINE).unwrap_or(PollTimeout::MAX);
+    let mut waiting = [PollFd::new(machine.control_fd(), PollFlags::POLLIN)];
+    let ready = poll(&mut waiting, limit).map_err(|error| error.to_string())?;
+    if ready == 0 {
+        machine.kill();
+        return Err(format!("a guest did not reach its agent in {} s", DEADLINE.as_secs()));
+    }
+    let event = machine.next_event().map_err(|error| error.to_string());
+    let time = begin.elapsed();
+    machine.kill();
+    match event? {
+        Event::Ready => Ok(time),
+        Event::Stopped(reason) => Err(format!("a guest was started and ended: {reason}")),
+    }
+}
+
+fn emulators() -> Finding {
+    let subject = "programs of other architectures";
+    match assets::emulators() {
+        Ok(directory) => {
+            let known = crate::arch::binfmt::TABLE.iter();
+            let names: Vec<&str> = known
+                .filter(|row| directory.join(row.emulator).exists())
+                .map(|row| row.architecture)
+                .collect();
+            Finding::new(subject, Verdict::Works, format!("emulators for {}", names.join(", ")))
+        }
+        Err(error) => Finding::new(subject, Verdict::Fails, error.to_string()),
+    }
+}
+
+fn namespaces() -> Finding {
+    let subject = "jail";
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let forbidden = read("/proc/sys/kernel/unprivileged_userns_clone").trim() == "0"
+        || read("/proc/sys/user/max_user_namespaces").trim() == "0";
+    if forbidden && !nix::unistd::geteuid().is_root() {
+        let text = "this host forbids user namespaces to unprivileged users: set sysctl kernel.unprivileged_userns_clone=1, or run hull as root";
+        return Finding::new(subject, Verdict::Fails, text);
+    }
+    Finding::new(subject, Verdict::Works, "user namespaces are allowed")
+}
+
+fn tools() -> Finding {
+    let subject = "writable layers";
+    let places = ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"];
+    if places.iter().any(|place| Path::new(place).exists()) {
+        return Finding::new(subject, Verdict::Works, "mkfs.ext4 is there to make the template");
+    }
+    Finding::new(subject, Verdict::Fails, "mkfs.ext4 is missing: install e2fsprogs")
+}

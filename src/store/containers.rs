@@ -1,0 +1,348 @@
+//! The table of containers, their directories and the lock that says one is alive.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::lease::claim_layer;
+use super::{Digest, Paths, Store, StoreError};
+use crate::container::record::{Config, Container, now_ns};
+use crate::container::state::{State, Status};
+
+pub(super) const SCHEMA: &str = "
+CREATE TABLE container (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    image TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    config TEXT NOT NULL,
+    state TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX container_image ON container (image);
+";
+
+/// Digits of an id that name a container's run directory; they keep socket paths short.
+const RUN_DIGITS: usize = 24;
+
+/// How long a run that is ending may take until it lets go of the lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// What [`Store::find_container`] found.
+#[derive(Debug)]
+pub enum Found {
+    /// This one.
+    One(Box<Container>),
+    /// More than one id begins like that.
+    Ambiguous,
+    /// None.
+    None,
+}
+
+/// What came of waiting for a container's lock.
+#[derive(Debug)]
+pub enum Lock {
+    /// The caller has it now.
+    Taken(File),
+    /// The container runs.
+    Running,
+    /// Somebody holds it without running the container.
+    Stuck,
+}
+
+/// The path of a control socket, kept short by an open directory.
+#[derive(Debug)]
+pub struct SocketPath {
+    path: PathBuf,
+    _directory: File,
+}
+
+impl SocketPath {
+    /// The path, valid while `self` is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Paths {
+    /// What a container keeps: its writable disk and its log.
+    pub fn container_dir(&self, id: &str) -> PathBuf {
+        self.root.join("containers").join(id)
+    }
+
+    /// What a running container has: lock, control socket, the supervisor's messages.
+    pub fn container_run_dir(&self, id: &str) -> PathBuf {
+        self.run.join("containers").join(id.get(..RUN_DIGITS).unwrap_or(id))
+    }
+
+    /// A container's writable layer, an ext4 file system.
+    pub fn writable_disk(&self, id: &str) -> PathBuf {
+        self.container_dir(id).join("writable.ext4")
+    }
+}
+
+impl Store {
+    /// Adds a container and claims its image's layers; when the name is taken it adds nothing
+    /// and returns the id of the container that has it.
+    pub fn insert_container(&self, container: &Container) -> Result<Option<String>, StoreError> {
+        let directory = self.paths.container_dir(&container.id);
+        make_directory(&directory)?;
+        let taken = self.write(|tx| {
+            let owner: Option<String> = tx
+                .query_row("SELECT id FROM container WHERE name = ?1", [&container.name], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            if owner.is_some() {
+                return Ok(owner);
+            }
+            tx.execute(
+                "INSERT INTO container (id, name, image, created, config, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    container.id,
+                    container.name,
+                    container.config.image_id,
+                    container.created_at,
+                    json(&container.config)?,
+                    json(&container.state)?,
+                ],
+            )?;
+            claim_image(tx, &container.config.image_id, &owner_of(&container.id))?;
+            Ok(None)
+        });
+        if !matches!(taken, Ok(None)) {
+            // Nothing of this container is to stay; the next clean-up finds it if this fails.
+            let _ = fs::remove_dir(&directory);
+        }
+        taken
+    }
+
+    /// Records how a container is.
+    pub fn update_state(&self, id: &str, state: &State) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute("UPDATE container SET state = ?2 WHERE id = ?1", params![id, json(state)?])
+        })?;
+        Ok(())
+    }
+
+    /// Gives a container another name; false when it is taken.
+    pub fn rename_container(&self, id: &str, name: &str) -> Result<bool, StoreError> {
+        self.write(|tx| {
+            let taken = tx
+                .query_row("SELECT 1 FROM container WHERE name = ?1", [name], |_| Ok(()))
+                .optional()?;
+            if taken.is_none() {
+                tx.execute("UPDATE container SET name = ?2 WHERE id = ?1", [id, name])?;
+            }
+            Ok(taken.is_none())
+        })
+    }
+
+    /// All containers, newest first; those whose supervisor died are put right first.
+    pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
+        let mut containers = self.read(|db| {
+            db.prepare(&format!("{SELECT} ORDER BY created DESC, id"))?
+                .query_map([], container_row)?
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        for container in &mut containers {
+            self.repair_container(container)?;
+        }
+        Ok(containers)
+    }
+
+    /// The container with this name, id, or beginning of an id, put right if need be.
+    pub fn find_container(&self, text: &str) -> Result<Found, StoreError> {
+        let bare = text.strip_prefix('/').unwrap_or(text);
+        let named = self.read(|db| {
+            db.query_row(&format!("{SELECT} WHERE id = ?1 OR name = ?1"), [bare], container_row)
+                .optional()
+        })?;
+        let mut found = match named {
+            Some(container) => container,
+            None => {
+                let mut like = self.containers_like(bare)?;
+                match (like.pop(), like.pop()) {
+                    (Some(one), None) => one,
+                    (Some(_), Some(_)) => return Ok(Found::Ambiguous),
+                    (None, _) => return Ok(Found::None),
+                }
+            }
+        };
+        self.repair_container(&mut found)?;
+        Ok(Found::One(Box::new(found)))
+    }
+
+    fn containers_like(&self, prefix: &str) -> Result<Vec<Container>, StoreError> {
+        if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(Vec::new());
+        }
+        // 'g' follows 'f', the last digit.
+        self.read(|db| {
+            db.prepare(&format!("{SELECT} WHERE id >= ?1 AND id < ?2 LIMIT 2"))?
+                .query_map([prefix.to_ascii_lowercase(), format!("{prefix}g")], container_row)?
+                .collect()
+        })
+    }
+
+    /// Names of the containers that use an image.
+    pub fn containers_of_image(&self, image: &Digest) -> Result<Vec<Container>, StoreError> {
+        self.read(|db| {
+            db.prepare(&format!("{SELECT} WHERE image = ?1 ORDER BY created"))?
+                .query_map([image.to_string()], container_row)?
+                .collect()
+        })
+    }
+
+    /// Forgets a container and deletes everything it had.
+    pub fn delete_container(&self, id: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute("DELETE FROM layer_refs WHERE owner = ?1", [owner_of(id)])?;
+            tx.execute("DELETE FROM container WHERE id = ?1", [id])
+        })?;
+        remove_directory(&self.paths.container_dir(id))?;
+        remove_directory(&self.paths.container_run_dir(id))
+    }
+
+    /// Takes the lock that says a container is alive, for its supervisor to hold; none when
+    /// somebody else has it.
+    pub fn lock_container(&self, id: &str) -> Result<Option<File>, StoreError> {
+        let directory = self.paths.container_run_dir(id);
+        make_directory(&directory)?;
+        let path = directory.join("lock");
+        let file = open_lock(&path).map_err(|e| StoreError::io("open the lock", &path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(StoreError::io("take the lock", &path, error)),
+        }
+    }
+
+    /// Takes the lock of a container that does not run, waiting for a run that is just ending.
+    pub fn wait_for_lock(&self, id: &str) -> Result<Lock, StoreError> {
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            if let Some(lock) = self.lock_container(id)? {
+                return Ok(Lock::Taken(lock));
+            }
+            match self.find_container(id)? {
+                Found::One(now) if now.state.status == Status::Running => return Ok(Lock::Running),
+                _ if Instant::now() > deadline => return Ok(Lock::Stuck),
+                // There is no way to wait for a lock or a row, whichever changes first.
+                _ => std::thread::sleep(LOCK_INTERVAL),
+            }
+        }
+    }
+
+    /// Where a container's control socket is or would be.
+    pub fn control_socket(&self, id: &str) -> Result<SocketPath, StoreError> {
+        let path = self.paths.container_run_dir(id);
+        make_directory(&path)?;
+        let directory =
+            File::open(&path).map_err(|e| StoreError::io("open the directory", &path, e))?;
+        // A socket's path has room for 107 bytes only.
+        let path = PathBuf::from(format!("/proc/self/fd/{}/control", directory.as_raw_fd()));
+        Ok(SocketPath { path, _directory: directory })
+    }
+
+    /// A container that says it is running while nobody holds its lock lost its supervisor:
+    /// record that.
+    fn repair_container(&self, container: &mut Container) -> Result<(), StoreError> {
+        if container.state.status != Status::Running {
+            return Ok(());
+        }
+        let Some(_lock) = self.lock_container(&container.id)? else {
+            return Ok(());
+        };
+        // It may have ended by itself between the query and the lock.
+        let now = self.read(|db| {
+            db.query_row(&format!("{SELECT} WHERE id = ?1"), [&container.id], container_row)
+                .optional()
+        })?;
+        let Some(now) = now else {
+            return remove_directory(&self.paths.container_run_dir(&container.id));
+        };
+        *container = now;
+        if container.state.status == Status::Running {
+            let error = "its supervisor was killed, and its machine with it";
+            // The transition from running always exists.
+            let _ = container.state.exit(137, error, now_ns());
+            if container.config.auto_remove {
+                return self.delete_container(&container.id);
+            }
+            self.update_state(&container.id, &container.state)?;
+        }
+        Ok(())
+    }
+}
+
+const SELECT: &str = "SELECT id, name, created, config, state FROM container";
+
+fn container_row(row: &Row<'_>) -> rusqlite::Result<Container> {
+    Ok(Container {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        created_at: row.get(2)?,
+        config: parse::<Config>(row, 3)?,
+        state: parse::<State>(row, 4)?,
+    })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| {
+        let kind = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+fn owner_of(id: &str) -> String {
+    format!("container:{id}")
+}
+
+fn claim_image(tx: &Transaction<'_>, image: &str, owner: &str) -> rusqlite::Result<()> {
+    for layer in image_layers(tx, image)? {
+        claim_layer(tx, &layer, owner)?;
+    }
+    Ok(())
+}
+
+fn image_layers(db: &Connection, image: &str) -> rusqlite::Result<Vec<Digest>> {
+    db.prepare(
+        "SELECT diff_id FROM image_layer WHERE image = ?1
+         UNION SELECT fixup FROM image WHERE id = ?1 AND fixup IS NOT NULL",
+    )?
+    .query_map([image], |row| row.get(0))?
+    .collect()
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StoreError::io("create the directory", path, source))
+}
+
+fn remove_directory(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("delete the directory", path, error))
+        }
+        _ => Ok(()),
+    }
+}

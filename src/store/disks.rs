@@ -1,0 +1,143 @@
+//! Writable layers: sparse ext4 files cloned from one template, so that starting a container
+//! makes no file system.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+
+use super::{Store, StoreError};
+
+/// Size of a writable layer in bytes; it takes only what is written.
+pub const WRITABLE_SIZE: u64 = 16 << 30;
+
+/// Changes when the template's contents do.
+const TEMPLATE_VERSION: u32 = 1;
+
+/// Why there is no writable layer.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// e2fsprogs is missing or failed.
+    #[error("making the template of writable layers with mkfs.ext4 failed: {0}; install e2fsprogs")]
+    Mkfs(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// The container's writable disk, cloned from the template when it is not there yet.
+    pub fn ensure_writable_disk(&self, id: &str) -> Result<PathBuf, DiskError> {
+        let disk = self.paths.writable_disk(id);
+        if disk.exists() {
+            return Ok(disk);
+        }
+        let template = self.template()?;
+        let fail = |source| StoreError::io("make the writable layer", &disk, source);
+        let partial = disk.with_extension("partial");
+        clone_sparse(&template, &partial).map_err(fail)?;
+        fs::rename(&partial, &disk).map_err(fail)?;
+        Ok(disk)
+    }
+
+    fn template(&self) -> Result<PathBuf, DiskError> {
+        let path = self.paths.root.join(format!("writable-template-{TEMPLATE_VERSION}.ext4"));
+        if path.exists() {
+            return Ok(path);
+        }
+        let temporary = self.temp_file("template")?;
+        let fail = |source| StoreError::io("write", &path, source);
+        temporary.file().set_len(WRITABLE_SIZE).map_err(fail)?;
+        make_file_system(temporary.path())?;
+        // Two commands at once make the same file twice; either may stay.
+        temporary.persist(&path).map_err(fail)?;
+        Ok(path)
+    }
+}
+
+/// An ext4 file system whose unused parts stay holes: tables are initialised by use.
+fn make_file_system(path: &Path) -> Result<(), DiskError> {
+    const UUID: &str = "68756c6c-7772-4974-8162-6c6500000001";
+    let output = Command::new("mkfs.ext4")
+        .args(["-q", "-F", "-b", "4096", "-m", "0", "-i", "32768", "-U", UUID, "-L", "hull"])
+        .args(["-O", "^resize_inode,^dir_nlink,uninit_bg,metadata_csum,64bit"])
+        .args(["-J", "size=16"])
+        .args(["-E"])
+        .arg(format!("lazy_itable_init=1,lazy_journal_init=1,nodiscard,hash_seed={UUID}"))
+        .arg(path)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| DiskError::Mkfs(error.to_string()))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(DiskError::Mkfs(said.lines().next().unwrap_or("no message").to_owned()))
+    }
+}
+
+/// Copies the data of `from` and leaves its holes holes.
+fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
+    let source = File::open(from)?;
+    let target = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let length = source.metadata()?.len();
+    target.set_len(length)?;
+    let mut position: i64 = 0;
+    loop {
+        let start = match lseek(&source, position, Whence::SeekData) {
+            Ok(start) => start,
+            Err(Errno::ENXIO) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let end = lseek(&source, start, Whence::SeekHole)?;
+        copy_range(&source, &target, start, end)?;
+        position = end;
+    }
+}
+
+fn copy_range(source: &File, target: &File, start: i64, end: i64) -> io::Result<()> {
+    let (mut from, mut to) = (start, start);
+    while from < end {
+        let left = usize::try_from(end - from).unwrap_or(usize::MAX);
+        let copied =
+            nix::fcntl::copy_file_range(source, Some(&mut from), target, Some(&mut to), left)?;
+        if copied == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    #[test]
+    fn clones_have_the_data_and_the_holes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+        let file = File::create(&from).unwrap();
+        file.set_len(64 << 20).unwrap();
+        file.write_all_at(b"begin", 4096).unwrap();
+        file.write_all_at(b"end", (64 << 20) - 3).unwrap();
+        clone_sparse(&from, &to).unwrap();
+        assert_eq!(fs::read(&from).unwrap(), fs::read(&to).unwrap());
+        assert!(fs::metadata(&to).unwrap().blocks() * 512 < 1 << 20);
+    }
+
+    #[test]
+    fn a_template_takes_little_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        File::create(&path).unwrap().set_len(WRITABLE_SIZE).unwrap();
+        make_file_system(&path).unwrap();
+        let taken = fs::metadata(&path).unwrap().blocks() * 512;
+        assert!(taken < 4 << 20, "{taken} bytes");
+    }
+}
