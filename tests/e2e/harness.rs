@@ -1,0 +1,183 @@
+//! What every test needs: the binary, a state directory, readable failures.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// How long an event may take on a busy machine before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One state directory and the binary that works on it.
+#[derive(Debug)]
+pub struct Hull {
+    root: PathBuf,
+    _own: Option<tempfile::TempDir>,
+}
+
+/// What a finished command did.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn binary() -> PathBuf {
+    env::var_os("HULL_BIN")
+        .map_or_else(|| repository().join("target/release/hull"), PathBuf::from)
+}
+
+fn settings() -> PathBuf {
+    env::var_os("HULL_CONFIG")
+        .map_or_else(|| repository().join("target/demo/config.toml"), PathBuf::from)
+}
+
+impl Hull {
+    /// The state directory that most tests share, with the images pulled.
+    pub fn shared() -> Self {
+        static READY: OnceLock<()> = OnceLock::new();
+        let hull = Self { root: repository().join("target/test-state"), _own: None };
+        READY.get_or_init(|| {
+            for (image, platform) in [
+                ("busybox", "linux/amd64"),
+                ("busybox", "linux/arm64"),
+                ("debian", "linux/amd64"),
+                ("debian", "linux/arm64"),
+            ] {
+                hull.ok(&["pull", "-q", "--platform", platform, image]);
+            }
+        });
+        hull
+    }
+
+    /// An empty state directory of the test's own.
+    pub fn fresh() -> Self {
+        let base = repository().join("target");
+        let own = tempfile::Builder::new().prefix("test-state-").tempdir_in(base).unwrap();
+        Self { root: own.path().to_owned(), _own: Some(own) }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `hull` with `arguments`, its state and its settings.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).env("HULL_ROOT", &self.root).env("HULL_CONFIG", settings());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs to the end.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Done {
+        done(self.command(arguments).output().expect("running hull"))
+    }
+
+    /// Runs to the end, expects success, returns standard output as bytes.
+    #[track_caller]
+    pub fn run_binary<S: AsRef<OsStr> + std::fmt::Debug>(&self, arguments: &[S]) -> Vec<u8> {
+        let output = self.command(arguments).output().expect("running hull");
+        assert!(output.status.success(), "hull {arguments:?}: {output:?}");
+        output.stdout
+    }
+
+    /// Runs to the end with `input` as standard input.
+    pub fn feed<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Done {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("running hull");
+        let mut stdin = child.stdin.take().expect("a pipe was asked for");
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || {
+            // The command may not read everything.
+            let _ = stdin.write_all(&input);
+        });
+        let output = child.wait_with_output().expect("waiting for hull");
+        writer.join().expect("writing standard input");
+        done(output)
+    }
+
+    /// Runs to the end, expects success, returns standard output without its last newline.
+    #[track_caller]
+    pub fn ok<S: AsRef<OsStr> + std::fmt::Debug>(&self, arguments: &[S]) -> String {
+        let done = self.run(arguments);
+        assert_eq!(done.code, 0, "hull {arguments:?}: {done:#?}");
+        done.stdout.trim_end_matches('\n').to_owned()
+    }
+
+    /// Runs to the end, expects `code`, returns standard error.
+    #[track_caller]
+    pub fn fails<S: AsRef<OsStr> + std::fmt::Debug>(&self, arguments: &[S], code: i32) -> String {
+        let done = self.run(arguments);
+        assert_eq!(done.code, code, "hull {arguments:?}: {done:#?}");
+        assert!(!done.stderr.contains("panicked"), "{done:#?}");
+        done.stderr
+    }
+
+    /// Starts a container in the background and returns its id; it is removed at the end.
+    #[track_caller]
+    pub fn background(&self, arguments: &[&str]) -> Running<'_> {
+        let id = self.ok(&[&["run", "-d"], arguments].concat());
+        Running { hull: self, id }
+    }
+
+    /// A field of `hull inspect`.
+    #[track_caller]
+    pub fn field(&self, name: &str, template: &str) -> String {
+        self.ok(&["inspect", "--format", template, name])
+    }
+}
+
+/// A container that is removed when the test ends, however it ends.
+#[derive(Debug)]
+pub struct Running<'a> {
+    hull: &'a Hull,
+    pub id: String,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let _ = self.hull.run(&["rm", "-f", &self.id]);
+    }
+}
+
+fn done(output: Output) -> Done {
+    use std::os::unix::process::ExitStatusExt;
+    let status = output.status;
+    Done {
+        code: status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Asks until `check` holds; for things that no event announces from outside.
+#[track_caller]
+pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !check() {
+        assert!(begin.elapsed() < PATIENCE, "{what} did not come true in time");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether a process with this id is there and not a zombie.
+pub fn alive(pid: i32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => !stat.rsplit(") ").next().unwrap_or("Z").starts_with('Z'),
+        Err(_) => false,
+    }
+}

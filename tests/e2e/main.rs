@@ -1,0 +1,19 @@
+//! End-to-end tests: the `hull` binary, real images, real guests.
+//!
+//! `make test` builds everything, starts the seeded registry and sets `HULL_BIN` and
+//! `HULL_CONFIG`; without them the tests look in the checkout's `target/`.
+
+mod container_view;
+mod crash;
+mod exec;
+mod failures;
+mod foreign;
+mod harness;
+mod images;
+mod interactive;
+mod layers;
+mod lifecycle;
+mod options;
+mod run;
+mod streams;
+mod volumes;
