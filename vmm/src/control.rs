@@ -76,6 +76,11 @@ impl Channel {
         self.0
     }
 
+    /// Another handle on the same end.
+    pub(crate) fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
     /// Send one message with its descriptors.
     pub(crate) fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;

@@ -8,10 +8,15 @@
 
 mod config;
 mod control;
+mod engine;
 mod event;
+mod jail;
 mod launch;
+mod devices;
 mod machine;
+mod poll;
 mod process;
+mod transport;
 
 pub use config::{
     DirShare, Disk, DiskSource, EngineKind, GuestArch, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG,

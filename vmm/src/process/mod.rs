@@ -1,9 +1,160 @@
 //! The VMM process: one per machine.
+//!
+//! It is two processes. The first, which the creator knows, makes the namespaces and then
+//! only waits. The second is the first process of the machine's PID namespace: it serves the
+//! devices and has the guest as its child. Whichever ends takes all others with it, because
+//! the kernel ends a PID namespace with its first process.
 
+mod console;
+mod guest;
+mod machine;
+mod stop;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
+
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+
+use crate::StopReason;
+use crate::control::{Channel, Command, Report};
+use crate::jail::{self, JailError};
+use crate::launch::{LaunchFiles, LaunchSpec};
+
+/// Why a machine could not be set up or cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The control channel broke.
+    #[error("the machine's control channel failed: {0}")]
+    Control(io::Error),
+    /// What arrived on the control channel makes no sense.
+    #[error("the machine's launch message makes no sense")]
+    Launch,
+    /// The jail could not be built.
+    #[error("cannot jail the machine: {0}")]
+    Jail(#[from] JailError),
+    /// A device or its transport failed.
+    #[error(transparent)]
+    Transport(#[from] crate::transport::TransportError),
+    /// Something else of the host failed.
+    #[error("cannot {0}: {1}")]
+    Host(&'static str, io::Error),
+}
+
+/// Name what was being done when the host failed.
+trait While<T> {
+    fn while_doing(self, what: &'static str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
+    fn while_doing(self, what: &'static str) -> Result<T, Failure> {
+        self.map_err(|error| Failure::Host(what, error.into()))
+    }
+}
 
 /// Be a VMM process: what the `hull` program does when its first argument is
 /// [`crate::VMM_ARGUMENT`]. The control channel is descriptor 0.
 pub fn vmm_main() -> ExitCode {
+    // SAFETY: the creator put the channel on descriptor 0, and nothing else in this new
+    // process uses the number: standard input is never touched.
+    let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(0) });
+    match set_up(&channel) {
+        Ok(set_up) => run(channel, set_up),
+        Err(failure) => fail(&channel, &failure),
+    }
+}
+
+/// Tell the creator what failed. If it is gone, nobody is left to be told.
+fn fail(channel: &Channel, failure: &Failure) -> ExitCode {
+    let _ = channel.send(&Report::Stopped(StopReason::Failed(failure.to_string())), &[]);
     ExitCode::FAILURE
+}
+
+struct SetUp {
+    spec: LaunchSpec,
+    files: LaunchFiles,
+    cpu_information: Vec<u8>,
+}
+
+fn set_up(channel: &Channel) -> Result<SetUp, Failure> {
+    let (spec, files) = receive(channel)?;
+    let cpu_information = first_cpu();
+    jail::become_nobody()?;
+    jail::unshare()?;
+    Ok(SetUp { spec, files, cpu_information })
+}
+
+fn run(channel: Channel, set_up: SetUp) -> ExitCode {
+    // SAFETY: this process has a single thread, so the child may do everything.
+    match unsafe { fork() }.while_doing("make the machine's process") {
+        Ok(ForkResult::Child) => {
+            let SetUp { spec, files, cpu_information } = set_up;
+            machine::main(&channel, &spec, files, &cpu_information)
+        }
+        Ok(ForkResult::Parent { child }) => {
+            drop(set_up);
+            match announce(&channel, child) {
+                // The channel must close when the second process ends.
+                Ok(()) => drop(channel),
+                Err(failure) => return fail(&channel, &failure),
+            }
+            wait(child)
+        }
+        Err(failure) => fail(&channel, &failure),
+    }
+}
+
+/// Tell the creator how to find the second process.
+fn announce(channel: &Channel, child: Pid) -> Result<(), Failure> {
+    let pidfd = guest::pidfd(child).while_doing("watch the machine's process")?;
+    channel.send(&Report::Child, &[pidfd.as_fd()]).map_err(Failure::Control)?;
+    Ok(jail::drop_capabilities()?)
+}
+
+/// The rest of the first process's life.
+fn wait(child: Pid) -> ExitCode {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => return ExitCode::from(code as u8),
+            Ok(WaitStatus::Signaled(_, signal, _)) => end_like(signal),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return ExitCode::FAILURE,
+        }
+    }
+}
+
+/// End by the signal that ended the child, so that the creator sees it.
+fn end_like(signal: Signal) -> ! {
+    // It fails for no signal that a process can die of; some do not end a process by
+    // themselves.
+    let _ = nix::sys::signal::raise(signal);
+    std::process::exit(128 + signal as i32)
+}
+
+/// The launch message and all of its descriptors.
+fn receive(channel: &Channel) -> Result<(LaunchSpec, LaunchFiles), Failure> {
+    let first = channel.receive::<Command>().map_err(Failure::Control)?;
+    let Some((Command::Launch(spec), _)) = first else { return Err(Failure::Launch) };
+    let mut fds = Vec::new();
+    while fds.len() < spec.descriptors() {
+        match channel.receive::<Command>().map_err(Failure::Control)? {
+            Some((Command::Descriptors, more)) if !more.is_empty() => fds.extend(more),
+            _ => return Err(Failure::Launch),
+        }
+    }
+    let files = LaunchFiles::from_vec(&spec, fds).ok_or(Failure::Launch)?;
+    Ok((spec, files))
+}
+
+/// What the host says about its first CPU; user-mode Linux takes the CPU's features from it.
+fn first_cpu() -> Vec<u8> {
+    let mut text = Vec::new();
+    // Without it the guest just knows less about its CPU.
+    if let Ok(file) = File::open("/proc/cpuinfo") {
+        let _ = file.take(4096).read_to_end(&mut text);
+    }
+    text
 }

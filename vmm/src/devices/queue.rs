@@ -1,0 +1,109 @@
+//! One virtqueue and the interrupt that belongs to it.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
+
+use super::{DeviceError, Memory};
+
+/// The largest queue that a guest may set up.
+pub(crate) const MAX_QUEUE_SIZE: u16 = 1024;
+
+/// A way to interrupt the guest: an eventfd or a pipe that takes 8 bytes.
+#[derive(Debug)]
+pub(crate) struct Interrupt(File);
+
+impl Interrupt {
+    /// Over a descriptor that must not block.
+    pub(crate) fn new(file: File) -> Self {
+        Self(file)
+    }
+
+    fn trigger(&self) -> Result<(), DeviceError> {
+        loop {
+            match (&self.0).write(&1u64.to_ne_bytes()) {
+                Ok(_) => return Ok(()),
+                // It is full of interrupts that the guest has not looked at yet.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The guest is going away; its end is noticed elsewhere.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(DeviceError::Interrupt(error)),
+            }
+        }
+    }
+}
+
+/// A queue as a device sees it.
+#[derive(Debug)]
+pub(crate) struct VirtQueue {
+    /// The ring state, which the transport sets up.
+    pub(crate) ring: Queue,
+    /// Where to interrupt the guest, once the transport knows.
+    pub(crate) interrupt: Option<Interrupt>,
+    /// Whether used descriptors have been added since the last interrupt decision.
+    used: bool,
+}
+
+impl VirtQueue {
+    /// A queue that the guest has not set up yet.
+    pub(crate) fn new() -> Result<Self, virtio_queue::Error> {
+        Ok(Self { ring: Queue::new(MAX_QUEUE_SIZE)?, interrupt: None, used: false })
+    }
+
+    /// Whether the guest has set it up.
+    pub(crate) fn ready(&self) -> bool {
+        self.ring.ready()
+    }
+
+    /// The next chain of descriptors that the guest made available.
+    pub(crate) fn pop<'m>(
+        &mut self,
+        memory: &'m Memory,
+    ) -> Result<Option<DescriptorChain<&'m Memory>>, DeviceError> {
+        if !self.ring.ready() {
+            return Ok(None);
+        }
+        Ok(self.ring.iter(memory)?.next())
+    }
+
+    /// Hand the chain popped last back as if it had never been popped.
+    pub(crate) fn undo_pop(&mut self) {
+        self.ring.go_to_previous_position();
+    }
+
+    /// Give a chain back to the guest, with the number of bytes written to it.
+    pub(crate) fn push(
+        &mut self,
+        memory: &Memory,
+        head: u16,
+        written: u32,
+    ) -> Result<(), DeviceError> {
+        self.used = true;
+        Ok(self.ring.add_used(memory, head, written)?)
+    }
+
+    /// Interrupt the guest if chains were given back and it wants to know.
+    pub(crate) fn notify(&mut self, memory: &Memory) -> Result<(), DeviceError> {
+        if !std::mem::take(&mut self.used) {
+            return Ok(());
+        }
+        if self.ring.needs_notification(memory)?
+            && let Some(interrupt) = &self.interrupt
+        {
+            interrupt.trigger()?;
+        }
+        Ok(())
+    }
+
+    /// Ask the guest not to notify while the queue is being worked on.
+    pub(crate) fn pause_kicks(&mut self, memory: &Memory) -> Result<(), DeviceError> {
+        Ok(self.ring.disable_notification(memory)?)
+    }
+
+    /// Ask the guest to notify again; true when it has added chains meanwhile.
+    pub(crate) fn resume_kicks(&mut self, memory: &Memory) -> Result<bool, DeviceError> {
+        Ok(self.ring.enable_notification(memory)?)
+    }
+}

@@ -1,0 +1,23 @@
+//! CPU engines: how the guest's kernel is executed.
+
+pub(crate) mod uml;
+
+use std::ffi::CString;
+
+/// A program that runs the guest, ready to be executed in the jail.
+#[derive(Debug)]
+pub(crate) struct GuestProgram {
+    /// Its arguments, the name first.
+    pub(crate) arguments: Vec<CString>,
+    /// Its environment.
+    pub(crate) environment: Vec<CString>,
+}
+
+/// A device as an engine attaches it.
+#[derive(Debug, Clone)]
+pub(crate) struct Attachment {
+    /// The virtio device type.
+    pub(crate) kind: u32,
+    /// The vhost-user socket, in the machine's root directory.
+    pub(crate) socket: String,
+}

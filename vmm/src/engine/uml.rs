@@ -1,0 +1,42 @@
+//! User-mode Linux: the guest kernel is a host process, and each guest process another one
+//! that it traces.
+
+use std::ffi::CString;
+
+use super::{Attachment, GuestProgram};
+use crate::launch::LaunchSpec;
+
+/// Skips the kernel's calibration of a delay loop that nothing in it depends on.
+const LOOPS_PER_JIFFY: &str = "lpj=36000000";
+
+/// The guest's command line.
+pub(crate) fn program(spec: &LaunchSpec, initramfs: &str, devices: &[Attachment]) -> GuestProgram {
+    let mut arguments = vec![
+        format!("hull-guest:{}", spec.name),
+        format!("mem={}M", spec.memory_mib),
+        format!("initrd={initramfs}"),
+        "rdinit=/init".to_owned(),
+        // The main console is the pipe on descriptor 1; there is no other.
+        "con=null".to_owned(),
+        "con0=null,fd:1".to_owned(),
+        "console=tty0".to_owned(),
+        "quiet".to_owned(),
+        "noreboot".to_owned(),
+        "panic=-1".to_owned(),
+        LOOPS_PER_JIFFY.to_owned(),
+        "uml_dir=/run".to_owned(),
+    ];
+    if spec.cpus > 1 {
+        // Several CPUs need the other way of running guest processes.
+        arguments.push("seccomp=on".to_owned());
+        arguments.push(format!("ncpus={}", spec.cpus));
+    }
+    for device in devices {
+        arguments.push(format!("virtio_uml.device={}:{}", device.socket, device.kind));
+    }
+    GuestProgram {
+        arguments: arguments.into_iter().filter_map(|text| CString::new(text).ok()).collect(),
+        // Guest memory is a file in this directory.
+        environment: vec![c"TMPDIR=/dev/shm".to_owned()],
+    }
+}

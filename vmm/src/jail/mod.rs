@@ -1,0 +1,44 @@
+//! What keeps a machine's processes away from the host.
+//!
+//! In order: a user of its own, new namespaces of every kind, a root directory with nothing
+//! in it but what the machine needs, no capabilities, no way to regain any, resource limits.
+//! Works for root and for ordinary users alike.
+
+mod namespaces;
+mod privileges;
+mod root;
+
+pub(crate) use namespaces::{become_nobody, unshare};
+pub(crate) use privileges::{drop_capabilities, limit, Limits};
+pub(crate) use root::{Root, RootFile};
+
+/// A step of the jail's construction that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}: {source}{advice}")]
+pub(crate) struct JailError {
+    step: &'static str,
+    source: std::io::Error,
+    advice: &'static str,
+}
+
+impl JailError {
+    fn new(step: &'static str, source: impl Into<std::io::Error>) -> Self {
+        Self { step, source: source.into(), advice: "" }
+    }
+
+    fn with_advice(mut self, advice: &'static str) -> Self {
+        self.advice = advice;
+        self
+    }
+}
+
+/// Name the step that a result belongs to.
+trait Step<T> {
+    fn step(self, step: &'static str) -> Result<T, JailError>;
+}
+
+impl<T, E: Into<std::io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: &'static str) -> Result<T, JailError> {
+        self.map_err(|source| JailError::new(step, source))
+    }
+}

@@ -1,0 +1,128 @@
+//! The root directory of a machine: a small file system in memory, and nothing else.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, pivot_root};
+
+use super::{JailError, Step};
+
+/// Where the root is put together: a directory that every Linux system has.
+const BASE: &str = "/tmp";
+
+/// Something that the root contains.
+#[derive(Debug)]
+pub(crate) enum RootFile<'a> {
+    /// A directory.
+    Directory(&'static str),
+    /// A copy of a file's first bytes.
+    Copy(&'static str, &'a mut dyn CopySource),
+    /// The host's file or directory at the same place, read-only.
+    ReadOnly(PathBuf),
+    /// The host's device node at the same place.
+    Device(&'static str),
+}
+
+/// Something to copy from.
+pub(crate) trait CopySource: io::Read + std::fmt::Debug {}
+
+impl<T: io::Read + std::fmt::Debug> CopySource for T {}
+
+/// A root directory in the making.
+#[derive(Debug)]
+pub(crate) struct Root;
+
+impl Root {
+    /// Make it, in a mount namespace of the caller's own. It holds up to `size` bytes.
+    pub(crate) fn new(size: u64) -> Result<Self, JailError> {
+        // Nothing that happens here may reach the host's mounts.
+        let none: Option<&str> = None;
+        let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+        mount(none, "/", none, private, none).step("separate the machine's mounts")?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let options = format!("size={size},nr_inodes=4096,mode=0755");
+        mount(Some("hull"), BASE, Some("tmpfs"), flags, Some(options.as_str()))
+            .step("mount the machine's root directory")?;
+        Ok(Self)
+    }
+
+    /// Put something into it.
+    pub(crate) fn add(&self, file: RootFile<'_>) -> Result<(), JailError> {
+        let step = "fill the machine's root directory";
+        match file {
+            RootFile::Directory(path) => fs::create_dir_all(inside(path)).step(step),
+            RootFile::Copy(path, source) => {
+                let mut target = File::create(inside(path)).step(step)?;
+                io::copy(source, &mut target).step(step)?;
+                target.set_permissions(Permissions::from_mode(0o444)).step(step)
+            }
+            RootFile::ReadOnly(path) => {
+                let kind = fs::metadata(&path).step(step)?;
+                let target = inside(&path);
+                make_target(&target, kind.is_dir()).step(step)?;
+                bind(&path, &target).step(step)?;
+                let flags = MsFlags::MS_BIND
+                    | MsFlags::MS_REMOUNT
+                    | MsFlags::MS_RDONLY
+                    | MsFlags::MS_NOSUID
+                    | MsFlags::MS_NODEV;
+                remount(&target, flags).step(step)
+            }
+            RootFile::Device(path) => {
+                let target = inside(path);
+                make_target(&target, false).step(step)?;
+                bind(Path::new(path), &target).step(step)
+            }
+        }
+    }
+
+    /// Make it the root directory of this process, with the host's gone.
+    pub(crate) fn enter(self) -> Result<(), JailError> {
+        let step = "enter the machine's root directory";
+        chdir(BASE).step(step)?;
+        // Puts the old root on top of the new one, from where it is taken away.
+        pivot_root(".", ".").step(step)?;
+        umount2(".", MntFlags::MNT_DETACH).step(step)?;
+        chdir("/").step(step)
+    }
+}
+
+fn inside(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    Path::new(BASE).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn make_target(target: &Path, directory: bool) -> io::Result<()> {
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if directory { fs::create_dir_all(target) } else { File::create(target).map(drop) }
+}
+
+fn bind(source: &Path, target: &Path) -> nix::Result<()> {
+    let none: Option<&str> = None;
+    mount(Some(source), target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+}
+
+/// Change a mount's flags, keeping those that the host's mount has and that may not be
+/// taken away in a user namespace.
+fn remount(target: &Path, flags: MsFlags) -> nix::Result<()> {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    let none: Option<&str> = None;
+    let old = statvfs(target)?.flags();
+    let mut flags = flags;
+    for (old_flag, flag) in [
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ] {
+        if old.contains(old_flag) {
+            flags |= flag;
+        }
+    }
+    mount(none, target, none, flags, none)
+}

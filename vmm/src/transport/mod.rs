@@ -1,0 +1,7 @@
+//! How a guest reaches the devices.
+
+mod memory;
+mod vhost_user;
+
+pub(crate) use memory::MemoryCache;
+pub(crate) use vhost_user::{TransportError, VhostUser};
