@@ -5,3 +5,5 @@ pub mod binfmt;
 pub mod dispatch;
 pub mod emulators;
 pub mod platform;
+
+pub use platform::Platform;

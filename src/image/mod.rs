@@ -1,0 +1,4 @@
+//! Images: what a registry or an archive holds, and how a guest gets to read it.
+
+pub mod digest;
+pub mod erofs;
