@@ -36,7 +36,7 @@ pub fn parse_time(text: &str) -> anyhow::Result<i64> {
         Timestamp::now().checked_sub(length).ok()
     } else {
         let local = text.parse::<jiff::civil::DateTime>().ok();
-        local.and_then(|time| time.to_zoned(jiff::tz::TimeZone::system()).ok()).map(|z| z.timestamp())
+        local.and_then(|time| jiff::tz::TimeZone::system().to_timestamp(time).ok())
     };
     parsed.and_then(nanoseconds).with_context(wrong)
 }

@@ -65,6 +65,11 @@ impl Hull {
         Self { root: own.path().to_owned(), _own: Some(own) }
     }
 
+    /// This state directory.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned(), _own: None }
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }

@@ -3,6 +3,7 @@
 //! `make test` builds everything, starts the seeded registry and sets `HULL_BIN` and
 //! `HULL_CONFIG`; without them the tests look in the checkout's `target/`.
 
+mod archive;
 mod container_view;
 mod crash;
 mod exec;

@@ -123,7 +123,7 @@ impl Body {
     fn control(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let machine = self.hub.machine.borrow();
         let machine = machine.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        AsyncFd::new(machine.control_fd().try_clone_to_owned()?)
+        AsyncFd::register(machine.control_fd().try_clone_to_owned()?)
     }
 
     async fn boot(&mut self, control: &AsyncFd<OwnedFd>) -> Result<(), End> {
