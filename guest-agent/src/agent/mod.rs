@@ -1,0 +1,439 @@
+//! The agent's event loop: connections of the host on one side, processes on the other.
+//!
+//! Purpose: one thread waits for everything, so that forking is always safe, and nothing
+//! that a process or the host does (or fails to do) can hold up anyone else.
+
+mod connection;
+mod flow;
+mod process;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use guest_agent::protocol::{AgentError, ErrorKind, Response};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{SockFlag, accept4};
+
+use crate::container::cgroup::Cgroup;
+use crate::container::launch::Common;
+use crate::container::report::Report;
+use crate::container::spawn::Container;
+use crate::error::{Result, guest, reason};
+use crate::storage::devices::Devices;
+use crate::storage::layers::Merged;
+use crate::sys::task;
+use connection::{Connection, State};
+use process::{Process, Role};
+
+/// More connections at once are closed as they come.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// Everything the agent was given and made at boot.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where requests come in; non-blocking.
+    pub listener: OwnedFd,
+    /// A connection under way that tells the host we listen; closed when it stands.
+    pub ready: Option<OwnedFd>,
+    /// Disks that are not virtio's, for tests on a host.
+    pub devices: Option<Devices>,
+    /// Share of every child.
+    pub common: Common,
+    /// The container's control group.
+    pub cgroup: Cgroup,
+}
+
+/// What an event belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Children,
+    Ready,
+    Connection(u64),
+    Reports(u64),
+    Stdin(u64),
+    Stdout(u64),
+    Stderr(u64),
+}
+
+impl Source {
+    fn token(self) -> u64 {
+        let (kind, key) = match self {
+            Self::Listener => (0, 0),
+            Self::Children => (1, 0),
+            Self::Ready => (2, 0),
+            Self::Connection(key) => (3, key),
+            Self::Reports(key) => (4, key),
+            Self::Stdin(key) => (5, key),
+            Self::Stdout(key) => (6, key),
+            Self::Stderr(key) => (7, key),
+        };
+        key << 3 | kind
+    }
+
+    fn from_token(token: u64) -> Self {
+        let key = token >> 3;
+        match token & 7 {
+            0 => Self::Listener,
+            1 => Self::Children,
+            2 => Self::Ready,
+            3 => Self::Connection(key),
+            4 => Self::Reports(key),
+            5 => Self::Stdin(key),
+            6 => Self::Stdout(key),
+            _ => Self::Stderr(key),
+        }
+    }
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    epoll: Epoll,
+    signals: SignalFd,
+    setup: Setup,
+    connections: BTreeMap<u64, Connection>,
+    processes: BTreeMap<u64, Process>,
+    /// Processes that may have more to do although no event will say so.
+    busy: Vec<u64>,
+    /// Keys are never used twice, so an event of something gone finds nothing.
+    next_key: u64,
+    scratch: Vec<u8>,
+    merged: Option<Merged>,
+    container: Option<Container>,
+    /// Connections that wait for the shutdown to finish.
+    shutdown: Vec<u64>,
+}
+
+impl Agent {
+    /// Prepares the loop; all signals are blocked already.
+    pub fn new(setup: Setup) -> Result<Self> {
+        let failed = |e| guest("cannot set up the event loop", reason(e));
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&mask, flags).map_err(failed)?;
+        let agent = Self {
+            epoll,
+            signals,
+            setup,
+            connections: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            busy: Vec::new(),
+            next_key: 1,
+            scratch: Vec::new(),
+            merged: None,
+            container: None,
+            shutdown: Vec::new(),
+        };
+        let input = EpollFlags::EPOLLIN;
+        agent.watch(agent.setup.listener.as_fd(), Source::Listener, input)?;
+        agent.watch(agent.signals.as_fd(), Source::Children, input)?;
+        if let Some(ready) = &agent.setup.ready {
+            agent.watch(ready.as_fd(), Source::Ready, EpollFlags::EPOLLOUT)?;
+        }
+        Ok(agent)
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, source: Source, events: EpollFlags) -> Result<()> {
+        self.epoll
+            .add(fd, EpollEvent::new(events, source.token()))
+            .map_err(|e| guest("cannot watch a descriptor", reason(e)))
+    }
+
+    fn key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// Serves until a failure that leaves nothing to serve with.
+    pub fn run(&mut self) -> Result<std::convert::Infallible> {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let count = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => continue,
+                Err(e) => return Err(guest("cannot wait for events", reason(e))),
+            };
+            for event in events.iter().take(count) {
+                self.dispatch(Source::from_token(event.data()), event.events());
+            }
+            for key in std::mem::take(&mut self.busy) {
+                self.pump(key);
+            }
+            self.enforce_deadlines();
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        if !self.busy.is_empty() {
+            return EpollTimeout::ZERO;
+        }
+        let next = self.processes.values().filter_map(|p| p.deadline).min();
+        next.map_or(EpollTimeout::NONE, |at| {
+            let left = at.saturating_duration_since(Instant::now());
+            // Rounded up, so that the deadline has passed when we wake.
+            EpollTimeout::try_from(left.as_millis() as i64 + 1).unwrap_or(EpollTimeout::NONE)
+        })
+    }
+
+    fn dispatch(&mut self, source: Source, events: EpollFlags) {
+        let hangup = events.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+        let input = hangup || events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
+        let output = hangup || events.contains(EpollFlags::EPOLLOUT);
+        match source {
+            Source::Listener => self.accept(),
+            Source::Children => self.reap(),
+            Source::Ready => self.setup.ready = None,
+            Source::Connection(key) => {
+                let Some(connection) = self.connections.get_mut(&key) else {
+                    return;
+                };
+                connection.readable |= input;
+                connection.writable |= output;
+                let ended = hangup || events.contains(EpollFlags::EPOLLRDHUP);
+                connection.ended |= ended;
+                self.serve(key);
+            }
+            Source::Reports(key) => self.take_reports(key),
+            Source::Stdin(key) => {
+                if let Some(stdin) = self.processes.get_mut(&key).and_then(|p| p.stdin.as_mut()) {
+                    stdin.writable |= output;
+                    self.pump(key);
+                }
+            }
+            Source::Stdout(key) => {
+                if let Some(stdout) = self.processes.get_mut(&key).and_then(|p| p.stdout.as_mut()) {
+                    stdout.ready(input, hangup);
+                    self.pump(key);
+                }
+            }
+            Source::Stderr(key) => {
+                if let Some(stderr) = self.processes.get_mut(&key).and_then(|p| p.stderr.as_mut()) {
+                    stderr.ready(input, hangup);
+                    self.pump(key);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        loop {
+            let fd = match accept4(self.setup.listener.as_raw_fd(), flags) {
+                Ok(fd) => match crate::sys::io::adopt(fd) {
+                    Ok(fd) => fd,
+                    Err(_) => return,
+                },
+                Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+                Err(_) => return,
+            };
+            if self.connections.len() >= MAX_CONNECTIONS {
+                continue;
+            }
+            let key = self.key();
+            let events = EpollFlags::EPOLLIN
+                | EpollFlags::EPOLLOUT
+                | EpollFlags::EPOLLRDHUP
+                | EpollFlags::EPOLLET;
+            if self
+                .watch(fd.as_fd(), Source::Connection(key), events)
+                .is_ok()
+            {
+                self.connections.insert(key, Connection::new(fd));
+            }
+        }
+    }
+
+    /// Goes on with a connection after an event.
+    fn serve(&mut self, key: u64) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        match connection.state {
+            State::Request => match connection.read_request() {
+                Ok(None) => {}
+                Ok(Some(envelope)) => {
+                    connection.state = State::Waiting;
+                    self.handle(key, envelope);
+                }
+                Err(_) => drop(self.connections.remove(&key)),
+            },
+            State::Waiting => {}
+            State::Streaming(process) => self.pump(process),
+            State::Draining => {
+                if connection.flush().is_err() || connection.is_flushed() {
+                    self.connections.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Answers a request; an error ends the connection once it is sent.
+    fn respond(&mut self, key: u64, result: Result<Response>) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        let response = result.unwrap_or_else(Response::Error);
+        connection.respond(&response);
+        if !matches!(connection.state, State::Streaming(_)) {
+            connection.state = State::Draining;
+            self.serve(key);
+        }
+    }
+
+    fn take_reports(&mut self, key: u64) {
+        loop {
+            let Some(process) = self.processes.get_mut(&key) else {
+                return;
+            };
+            let Some(setup) = process.setup.as_mut() else {
+                return;
+            };
+            match setup.reports.receive() {
+                None => return,
+                Some(Report::Ready {
+                    warnings,
+                    terminal,
+                    devpts,
+                }) => {
+                    setup.ready = Some(warnings);
+                    if process.role == Role::Main
+                        && let Some(container) = self.container.as_mut()
+                    {
+                        container.devpts = devpts;
+                    }
+                    if let Some(master) = terminal {
+                        self.attach_terminal(key, master);
+                    }
+                }
+                Some(Report::Failed(error)) => {
+                    process.setup = None;
+                    process.failed = true;
+                    let connection = process.connection.take();
+                    process.close_streams();
+                    if let Some(connection) = connection {
+                        self.respond(connection, Err(error));
+                    }
+                    return;
+                }
+                Some(Report::Closed) => return self.started(key),
+            }
+        }
+    }
+
+    /// The report channel closed: the program runs, or its setup died.
+    fn started(&mut self, key: u64) {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        let warnings = process.setup.take().and_then(|s| s.ready);
+        let Some(warnings) = warnings else {
+            process.failed = true;
+            let connection = process.connection.take();
+            process.close_streams();
+            let error = guest(
+                "cannot start a process",
+                "it died while it was being set up",
+            );
+            if let Some(connection) = connection {
+                self.respond(connection, Err(error));
+            }
+            return;
+        };
+        let pid = process.child.pid;
+        if let Some(connection) = process.connection {
+            if let Some(connection) = self.connections.get_mut(&connection) {
+                connection.state = State::Streaming(key);
+            }
+            self.respond(connection, Ok(Response::Ok { pid, warnings }));
+        }
+        self.pump(key);
+    }
+
+    fn attach_terminal(&mut self, key: u64, master: OwnedFd) {
+        let Ok(copy) = master.try_clone() else { return };
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        process.attach_terminal(master, copy);
+        self.watch_streams(key);
+    }
+
+    /// Waits for the streams of a process; edge-triggered, so that nothing is re-armed.
+    fn watch_streams(&mut self, key: u64) {
+        let Some(process) = self.processes.get(&key) else {
+            return;
+        };
+        let edge = EpollFlags::EPOLLET;
+        let stdin = process.stdin.as_ref().map(|s| s.fd.as_fd());
+        let stdout = process.stdout.as_ref().map(|s| s.fd.as_fd());
+        let stderr = process.stderr.as_ref().map(|s| s.fd.as_fd());
+        let watched = [
+            (stdin, Source::Stdin(key), EpollFlags::EPOLLOUT),
+            (stdout, Source::Stdout(key), EpollFlags::EPOLLIN),
+            (stderr, Source::Stderr(key), EpollFlags::EPOLLIN),
+        ];
+        let ok = watched
+            .into_iter()
+            .filter_map(|(fd, source, events)| Some((fd?, source, events)))
+            .all(|(fd, source, events)| self.watch(fd, source, events | edge).is_ok());
+        if !ok && let Some(process) = self.processes.get_mut(&key) {
+            // Without events a stream would hang: better that it ends.
+            process.close_streams();
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        while let Ok(Some(ended)) = task::reap() {
+            let found = self
+                .processes
+                .iter()
+                .find(|(_, p)| p.child.pid == ended.pid && p.exit.is_none());
+            let Some(key) = found.map(|(key, _)| *key) else {
+                continue;
+            };
+            self.take_reports(key);
+            let Some(process) = self.processes.get_mut(&key) else {
+                continue;
+            };
+            process.ended(ended.code);
+            if process.role == Role::Main {
+                self.container = None;
+            }
+            self.pump(key);
+        }
+        self.finish_shutdown();
+    }
+
+    fn enforce_deadlines(&mut self) {
+        let now = Instant::now();
+        let due: Vec<u64> = self
+            .processes
+            .iter()
+            .filter(|(_, p)| p.deadline.is_some_and(|at| at <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            if let Some(process) = self.processes.get_mut(&key) {
+                process.limit_streams();
+            }
+            self.pump(key);
+        }
+    }
+}
+
+/// The failure of a request that names a process which is not there.
+fn no_such_process(message: impl Into<String>) -> AgentError {
+    AgentError {
+        kind: ErrorKind::NoSuchProcess,
+        message: message.into(),
+    }
+}

@@ -1,0 +1,211 @@
+//! What each request does.
+
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use guest_agent::protocol::{
+    AgentError, ErrorKind, Exec, Export, MAIN_PROCESS, Request, Resize, Response, Signal, Start,
+    VERSION,
+};
+
+use super::connection::RequestFrame;
+use super::process::{Process, Role};
+use super::{Agent, Source, no_such_process};
+use crate::container::spawn::{self, Container, Spawned};
+use crate::error::{Result, guest, invalid, reason};
+use crate::storage::devices::Devices;
+use crate::storage::{binfmt, layers};
+use crate::sys;
+use nix::sys::epoll::EpollFlags;
+
+/// The largest signal number.
+const MAX_SIGNAL: i32 = 64;
+
+const DONE: Response = Response::Ok {
+    pid: 0,
+    warnings: Vec::new(),
+};
+
+impl Agent {
+    /// Does what a connection asks for; what takes time answers later.
+    pub(super) fn handle(&mut self, connection: u64, frame: RequestFrame) {
+        let envelope = match frame {
+            RequestFrame::Envelope(envelope) => envelope,
+            RequestFrame::OtherVersion(version) => {
+                return self.respond(connection, Err(version_error(version)));
+            }
+            RequestFrame::Unreadable(why) => {
+                let message = format!("the agent cannot read the request: {why}");
+                return self.respond(connection, Err(invalid(message)));
+            }
+        };
+        if envelope.version != VERSION {
+            return self.respond(connection, Err(version_error(envelope.version)));
+        }
+        let result = match envelope.request {
+            Request::Start(start) => self.start(connection, &start),
+            Request::Exec(exec) => self.exec(connection, &exec),
+            Request::Export(export) => self.export(connection, &export),
+            Request::Signal(signal) => self.signal(&signal).map(|()| Some(DONE)),
+            Request::Resize(resize) => self.resize(&resize).map(|()| Some(DONE)),
+            Request::Shutdown => self.shut_down(connection),
+        };
+        if let Some(result) = result.transpose() {
+            self.respond(connection, result);
+        }
+    }
+
+    fn devices(&mut self) -> Result<Devices> {
+        self.setup.devices.take().map_or_else(Devices::scan, Ok)
+    }
+
+    fn start(&mut self, connection: u64, start: &Start) -> Result<Option<Response>> {
+        if self.merged.is_some() {
+            return Err(invalid("this guest has its container already"));
+        }
+        if start.clock_ns != 0 {
+            sys::system::set_clock(start.clock_ns)
+                .map_err(|e| guest("cannot set the clock", reason(e)))?;
+        }
+        if !start.entropy.is_empty() {
+            crate::boot::add_entropy(&start.entropy)?;
+        }
+        let devices = self.devices()?;
+        let storage = &start.storage;
+        binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
+        let resources = start
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.resources().as_ref());
+        if let Some(resources) = resources {
+            self.setup.cgroup.limit(resources)?;
+        }
+        self.merged = Some(layers::assemble(storage, &devices, false)?);
+        let spawned = spawn::start(start, &self.setup.common, &self.setup.cgroup)?;
+        self.container = Some(Container {
+            init: Rc::clone(&spawned.child),
+            devpts: None,
+        });
+        self.adopt(connection, Role::Main, spawned)
+    }
+
+    fn exec(&mut self, connection: u64, exec: &Exec) -> Result<Option<Response>> {
+        let container = self.running()?;
+        if exec.id.is_empty() || exec.id == MAIN_PROCESS {
+            return Err(invalid(format!("{:?} cannot name a process", exec.id)));
+        }
+        let role = Role::Exec(exec.id.clone());
+        if self.processes.values().any(|p| p.role == role) {
+            return Err(invalid(format!("there is a process {} already", exec.id)));
+        }
+        let spawned = spawn::exec(exec, container, &self.setup.common, &self.setup.cgroup)?;
+        self.adopt(connection, role, spawned)
+    }
+
+    fn export(&mut self, connection: u64, export: &Export) -> Result<Option<Response>> {
+        if self.merged.is_none() {
+            let devices = self.devices()?;
+            self.merged = Some(layers::assemble(&export.storage, &devices, true)?);
+        }
+        let spawned = spawn::export()?;
+        self.adopt(connection, Role::Export, spawned)
+    }
+
+    /// Takes a forked child into the loop; the connection is answered when it has started.
+    fn adopt(&mut self, connection: u64, role: Role, spawned: Spawned) -> Result<Option<Response>> {
+        let key = self.key();
+        let process = Process::new(role, connection, spawned);
+        self.processes.insert(key, process);
+        let Some(process) = self.processes.get(&key) else {
+            return Ok(None);
+        };
+        if let Some(setup) = &process.setup {
+            self.watch(
+                setup.reports.fd(),
+                Source::Reports(key),
+                EpollFlags::EPOLLIN,
+            )?;
+        }
+        self.watch_streams(key);
+        Ok(None)
+    }
+
+    fn running(&self) -> Result<&Container> {
+        let main = self.processes.values().find(|p| p.role == Role::Main);
+        match (&self.container, main) {
+            (Some(container), Some(main)) if main.setup.is_none() && !main.failed => Ok(container),
+            _ => Err(no_such_process("the container is not running")),
+        }
+    }
+
+    fn named(&self, name: &str) -> Result<&Process> {
+        let process = self.processes.values().find(|p| match &p.role {
+            Role::Main => name == MAIN_PROCESS,
+            Role::Exec(id) => id == name,
+            Role::Export => false,
+        });
+        let usable = process.filter(|p| p.is_alive() && p.setup.is_none() && !p.failed);
+        usable.ok_or_else(|| no_such_process(format!("no process {name} is running")))
+    }
+
+    fn signal(&self, signal: &Signal) -> Result<()> {
+        let number = signal.signal;
+        if !(0..=MAX_SIGNAL).contains(&number) {
+            return Err(invalid(format!("{number} is not the number of a signal")));
+        }
+        let process = self.named(&signal.process)?;
+        sys::task::signal(process.child.pidfd.as_fd(), number).map_err(|e| {
+            guest(
+                format!("cannot signal process {}", signal.process),
+                reason(e),
+            )
+        })
+    }
+
+    fn resize(&self, resize: &Resize) -> Result<()> {
+        let process = self.named(&resize.process)?;
+        let Some(terminal) = &process.terminal else {
+            return Err(invalid(format!(
+                "process {} has no terminal",
+                resize.process
+            )));
+        };
+        sys::io::set_window_size(terminal.as_fd(), resize.size.rows, resize.size.columns)
+            .map_err(|e| guest("cannot resize the terminal", reason(e)))
+    }
+
+    fn shut_down(&mut self, connection: u64) -> Result<Option<Response>> {
+        self.setup.cgroup.kill()?;
+        for process in self.processes.values().filter(|p| p.is_alive()) {
+            // The process may be ending by itself at this moment.
+            let _ = sys::task::signal(process.child.pidfd.as_fd(), libc::SIGKILL);
+        }
+        self.shutdown.push(connection);
+        self.finish_shutdown();
+        Ok(None)
+    }
+
+    /// Answers the shutdowns when nothing runs any more.
+    pub(super) fn finish_shutdown(&mut self) {
+        if self.shutdown.is_empty() || self.processes.values().any(Process::is_alive) {
+            return;
+        }
+        let result = match self.merged.take() {
+            Some(merged) => merged.take_apart(),
+            None => Ok(()),
+        };
+        for connection in std::mem::take(&mut self.shutdown) {
+            self.respond(connection, result.clone().map(|()| DONE));
+        }
+    }
+}
+
+fn version_error(version: u32) -> AgentError {
+    AgentError {
+        kind: ErrorKind::Version,
+        message: format!(
+            "the host speaks version {version} of the agent's protocol, this guest {VERSION}"
+        ),
+    }
+}

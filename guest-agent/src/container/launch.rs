@@ -1,0 +1,268 @@
+//! From a forked child in the container's namespaces to the program itself.
+//!
+//! Purpose: user, streams, limits, capabilities, directory and environment of one process,
+//! in runc's order, then exec. The same for the first process and for later ones.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use guest_agent::parse::accounts::Identity;
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Uid, chdir, execve, fchown, setsid};
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process};
+
+use super::caps::Wanted;
+use super::report::Reporter;
+use super::{init, program, user};
+use crate::error::{Result, guest, invalid, reason};
+use crate::sys::{cred, io, task};
+
+/// Where the process's standard streams go.
+#[derive(Debug)]
+pub enum Streams {
+    /// Pipes to the agent; without an input, `/dev/null`.
+    Pipes {
+        /// Standard input.
+        stdin: Option<OwnedFd>,
+        /// Standard output.
+        stdout: OwnedFd,
+        /// Standard error.
+        stderr: OwnedFd,
+    },
+    /// A terminal for all three.
+    Terminal(OwnedFd),
+}
+
+/// What the agent has that every child needs.
+#[derive(Debug)]
+pub struct Common {
+    /// `/dev/null`, for a standard input that nobody feeds.
+    pub null: OwnedFd,
+    /// The agent's own PID namespace, to come back to after forking into another.
+    pub pid_namespace: OwnedFd,
+    /// The kernel's own limit of open files, soft and hard; the agent raised its own.
+    pub open_files: (u64, u64),
+}
+
+/// One process to run.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// Arguments, environment, directory, capabilities, limits.
+    pub process: &'a Process,
+    /// `USER`; see the protocol.
+    pub user: &'a str,
+    /// Extra groups.
+    pub groups: &'a [String],
+    /// Standard streams.
+    pub streams: Streams,
+    /// The agent's share.
+    pub common: &'a Common,
+    /// For the check of the program's ELF header; not checked when absent.
+    pub architecture: Option<&'a str>,
+    /// Whether to create the working directory.
+    pub create_directory: bool,
+    /// Whether to stay as a minimal init and run the program as its child.
+    pub init: bool,
+    /// Tells the agent when the program is about to run.
+    pub reporter: &'a Reporter,
+    /// The agent's end of the terminal, to be handed over.
+    pub master: Option<OwnedFd>,
+    /// The container's devpts, to be handed over.
+    pub devpts: Option<OwnedFd>,
+}
+
+/// Takes the agent's protection from the out-of-memory killer away from this child. The
+/// agent's `/proc` must still be in place.
+pub fn set_oom_score(process: &Process) -> Result<()> {
+    let score = process.oom_score_adj().unwrap_or(0);
+    std::fs::write("/proc/self/oom_score_adj", score.to_string())
+        .map_err(|e| guest("cannot set the out-of-memory score", e))
+}
+
+impl Launch<'_> {
+    /// Runs the program; returns only when that failed.
+    pub fn run(mut self) -> Result<Infallible> {
+        let process = self.process;
+        let args = c_strings(process.args().as_deref().unwrap_or_default(), "argument")?;
+        let mut env = c_strings(
+            process.env().as_deref().unwrap_or_default(),
+            "environment variable",
+        )?;
+        let has_home = env.iter().any(|e| e.as_bytes().starts_with(b"HOME="));
+        let identity = user::resolve(self.user, self.groups, process.user(), !has_home)?;
+        if !has_home {
+            env.extend(CString::new(format!("HOME={}", identity.home)));
+        }
+
+        self.connect(&identity)?;
+        self.set_limits()?;
+        let capabilities = Wanted::new(process.capabilities().as_ref());
+        capabilities.before_user()?;
+        let entered = self.enter_directory();
+        user::become_identity(&identity)?;
+        if let Err(errno) = entered {
+            // Root may be refused where the user is not, on a share of the host.
+            let directory = process.cwd();
+            chdir(directory).map_err(|_| {
+                let path = directory.display();
+                invalid(format!(
+                    "cannot change to working directory {path}: {}",
+                    reason(errno)
+                ))
+            })?;
+        }
+        capabilities.after_user()?;
+        if process.no_new_privileges().unwrap_or(false) {
+            cred::set_no_new_privileges()
+                .map_err(|e| guest("cannot set no_new_privs", reason(e)))?;
+        }
+        umask(Mode::from_bits_truncate(
+            process.user().umask().unwrap_or(0o022),
+        ));
+
+        let name = process.args().iter().flatten().next();
+        let name = name.ok_or_else(|| invalid("no command specified"))?;
+        let path = process
+            .env()
+            .iter()
+            .flatten()
+            .rev()
+            .find_map(|e| e.strip_prefix("PATH="));
+        let file = program::find(name, path)?;
+        let shown = file.to_string_lossy().into_owned();
+        let mut warnings = Vec::new();
+        if let Some(architecture) = self.architecture
+            && let Some(binary) = program::inspect(&shown)
+        {
+            warnings.extend(program::mismatch(&binary, architecture));
+        }
+        if self.init {
+            init::stay(matches!(self.streams, Streams::Terminal(_)))?;
+        }
+        self.reporter
+            .ready(
+                &warnings,
+                self.master.take().as_ref(),
+                self.devpts.take().as_ref(),
+            )
+            .map_err(|e| guest("cannot report to the agent", reason(e)))?;
+        task::close_on_exec_from(3).map_err(|e| guest("cannot close descriptors", reason(e)))?;
+        task::reset_signals().map_err(|e| guest("cannot reset signals", reason(e)))?;
+        let Err(errno) = execve(&file, &args, &env);
+        Err(program::explain(
+            &shown,
+            errno,
+            self.architecture.unwrap_or_default(),
+        ))
+    }
+
+    /// A session of its own, and the standard streams.
+    fn connect(&self, identity: &Identity) -> Result<()> {
+        let failed = |e| guest("cannot connect the standard streams", reason(e));
+        setsid().map_err(failed)?;
+        let streams: [BorrowedFd<'_>; 3] = match &self.streams {
+            Streams::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => {
+                let stdin = stdin.as_ref().unwrap_or(&self.common.null);
+                [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
+            }
+            Streams::Terminal(slave) => {
+                io::take_terminal(slave.as_fd()).map_err(failed)?;
+                [slave.as_fd(); 3]
+            }
+        };
+        let owner = Uid::from_raw(identity.uid);
+        for (number, stream) in (0..).zip(streams) {
+            io::replace_standard(stream, number).map_err(failed)?;
+        }
+        if !owner.is_root() {
+            // So that the user can open /dev/stdout and the like anew.
+            match &self.streams {
+                Streams::Terminal(slave) => fchown(slave, Some(owner), None).map_err(failed)?,
+                Streams::Pipes {
+                    stdin,
+                    stdout,
+                    stderr,
+                } => {
+                    for pipe in stdin.iter().chain([stdout, stderr]) {
+                        fchown(pipe, Some(owner), None).map_err(failed)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_limits(&self) -> Result<()> {
+        let limits = self.process.rlimits().as_deref().unwrap_or_default();
+        let failed = |e| guest("cannot set resource limits", reason(e));
+        if !limits
+            .iter()
+            .any(|l| l.typ() == PosixRlimitType::RlimitNofile)
+        {
+            let (soft, hard) = self.common.open_files;
+            cred::set_limit(libc::RLIMIT_NOFILE, soft, hard).map_err(failed)?;
+        }
+        for limit in limits {
+            cred::set_limit(limit_number(limit), limit.soft(), limit.hard()).map_err(|e| {
+                let (kind, soft, hard) = (limit.typ(), limit.soft(), limit.hard());
+                invalid(format!(
+                    "cannot set limit {kind} to {soft}:{hard}: {}",
+                    reason(e)
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn enter_directory(&self) -> nix::Result<()> {
+        let directory = self.process.cwd();
+        if directory.as_os_str().is_empty() {
+            return Ok(());
+        }
+        match chdir(directory) {
+            Err(Errno::ENOENT) if self.create_directory => {
+                std::fs::create_dir_all(directory)
+                    .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+                chdir(directory)
+            }
+            other => other,
+        }
+    }
+}
+
+fn c_strings(texts: &[String], what: &str) -> Result<Vec<CString>> {
+    texts
+        .iter()
+        .map(|text| {
+            CString::new(text.as_str())
+                .map_err(|_| invalid(format!("{what} {text:?} contains a zero byte")))
+        })
+        .collect()
+}
+
+fn limit_number(limit: &PosixRlimit) -> u32 {
+    match limit.typ() {
+        PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
+        PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
+        PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
+        PosixRlimitType::RlimitStack => libc::RLIMIT_STACK,
+        PosixRlimitType::RlimitCore => libc::RLIMIT_CORE,
+        PosixRlimitType::RlimitRss => libc::RLIMIT_RSS,
+        PosixRlimitType::RlimitNproc => libc::RLIMIT_NPROC,
+        PosixRlimitType::RlimitNofile => libc::RLIMIT_NOFILE,
+        PosixRlimitType::RlimitMemlock => libc::RLIMIT_MEMLOCK,
+        PosixRlimitType::RlimitAs => libc::RLIMIT_AS,
+        PosixRlimitType::RlimitLocks => libc::RLIMIT_LOCKS,
+        PosixRlimitType::RlimitSigpending => libc::RLIMIT_SIGPENDING,
+        PosixRlimitType::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
+        PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
+        PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
+        PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
+    }
+}

@@ -1,0 +1,220 @@
+//! The mounts of a container: virtual file systems, shares of the host, provided files.
+//!
+//! Purpose: perform all of them in the order that docker does, the shorter destination
+//! first, each at a place that was resolved inside the root.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use guest_agent::parse::mount_options::{self, Options, attr};
+use guest_agent::protocol::{ProvidedFile, Share, Start};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use oci_spec::runtime::Mount;
+
+use super::root::{Kind, Root};
+use crate::error::{Result, guest, invalid, reason};
+use crate::storage::filesystem;
+use crate::sys::mount::{attach, attach_at, clone_tree, set_attributes};
+
+/// Where provided files live until they are bound; the agent's tree only.
+const FILES: &std::ffi::CStr = c"/files";
+
+/// What later steps need of the mounts.
+#[derive(Debug, Default)]
+pub struct Mounted {
+    /// The container's own devpts, where it has one at `/dev/pts`.
+    pub devpts: Option<OwnedFd>,
+}
+
+enum Source<'a> {
+    Virtual(&'a Mount),
+    Share(&'a Share),
+    File(usize, &'a ProvidedFile),
+}
+
+/// Mounts everything that `start` names below `root`.
+pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
+    let mut all: Vec<(PathBuf, Source<'_>)> = Vec::new();
+    for mount in start.spec.mounts().iter().flatten() {
+        all.push((mount.destination().clone(), Source::Virtual(mount)));
+    }
+    for share in &start.storage.shares {
+        all.push((PathBuf::from(&share.destination), Source::Share(share)));
+    }
+    for (index, file) in start.files.iter().enumerate() {
+        all.push((PathBuf::from(&file.path), Source::File(index, file)));
+    }
+    for (destination, _) in &all {
+        if !destination.is_absolute() {
+            let path = destination.display();
+            return Err(invalid(format!(
+                "mount destination {path} is not an absolute path"
+            )));
+        }
+    }
+    all.sort_by_key(|(destination, _)| depth(destination));
+
+    let mut mounted = Mounted::default();
+    let mut tags = BTreeMap::new();
+    let files = write_files(&start.files)?;
+    for (destination, source) in &all {
+        match source {
+            Source::Virtual(mount) => {
+                let fd = virtual_mount(mount, root)?;
+                if destination == Path::new("/dev/pts") {
+                    mounted.devpts = Some(fd);
+                }
+            }
+            Source::Share(share) => share_mount(share, root, &mut tags)?,
+            Source::File(index, file) => {
+                let source = match &files {
+                    Some(files) => files.lookup(Path::new(&index.to_string())),
+                    None => Err(Errno::ENOENT),
+                };
+                let source = source.map_err(|e| guest("cannot open a provided file", reason(e)))?;
+                let tree = clone(&source, false, &file.path)?;
+                place(&tree, root, Path::new(&file.path), Kind::File)?;
+            }
+        }
+    }
+    Ok(mounted)
+}
+
+fn depth(path: &Path) -> usize {
+    path.components()
+        .filter(|c| matches!(c, Component::Normal(_)))
+        .count()
+}
+
+fn clone(source: &OwnedFd, recursive: bool, what: &str) -> Result<OwnedFd> {
+    clone_tree(source.as_fd(), recursive)
+        .map_err(|e| guest(format!("cannot bind-mount {what}"), reason(e)))
+}
+
+/// Attaches `tree` at `destination`, which is made when missing.
+fn place(tree: &OwnedFd, root: &Root, destination: &Path, kind: Kind) -> Result<()> {
+    let (target, _) = root.ensure(destination, kind)?;
+    attach(tree, target.as_fd()).map_err(|e| {
+        guest(
+            format!("cannot mount on {}", destination.display()),
+            reason(e),
+        )
+    })
+}
+
+fn virtual_mount(mount: &Mount, root: &Root) -> Result<OwnedFd> {
+    let destination = mount.destination();
+    let options = match mount.options() {
+        Some(options) => mount_options::parse(options),
+        None => Options::default(),
+    };
+    let (target, existed) = root.ensure(destination, Kind::Directory)?;
+    let mode;
+    let mut data: Vec<(&str, Option<&str>)> = options
+        .data
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_deref()))
+        .collect();
+    let fstype = match mount.typ().as_deref() {
+        Some("cgroup" | "cgroup2") => "cgroup2",
+        Some("tmpfs") => {
+            // A tmpfs over a directory of the image looks like that directory.
+            if existed && options.value("mode").is_none() {
+                let found = fstat(&target).map_err(|e| guest("cannot stat", reason(e)))?;
+                mode = format!("{:o}", found.st_mode & 0o7777);
+                data.push(("mode", Some(&mode)));
+            }
+            "tmpfs"
+        }
+        Some(known @ ("proc" | "sysfs" | "devpts" | "mqueue")) => known,
+        other => {
+            let (kind, path) = (other.unwrap_or("none"), destination.display());
+            return Err(invalid(format!(
+                "mount type {kind} at {path} is not supported"
+            )));
+        }
+    };
+    let source = mount
+        .source()
+        .as_ref()
+        .and_then(|s| s.to_str())
+        .unwrap_or(fstype);
+    let fd = filesystem::mount(fstype, source, data, options.attributes)?;
+    attach(&fd, target.as_fd()).map_err(|e| {
+        guest(
+            format!("cannot mount on {}", destination.display()),
+            reason(e),
+        )
+    })?;
+    if let Some(propagation) = options.propagation {
+        set_attributes(fd.as_fd(), 0, propagation.flag, propagation.recursive).map_err(|e| {
+            guest(
+                format!("cannot set propagation of {}", destination.display()),
+                reason(e),
+            )
+        })?;
+    }
+    Ok(fd)
+}
+
+fn share_mount(share: &Share, root: &Root, tags: &mut BTreeMap<String, Root>) -> Result<()> {
+    if !tags.contains_key(&share.tag) {
+        let fd = filesystem::mount("virtiofs", &share.tag, [], 0)?;
+        tags.insert(share.tag.clone(), Root::from_fd(fd));
+    }
+    let Some(whole) = tags.get(&share.tag) else {
+        return Ok(());
+    };
+    let subpath = share.subpath.as_deref().unwrap_or(".");
+    let source = whole.lookup(Path::new(subpath)).map_err(|e| {
+        guest(
+            format!("cannot find {subpath} in share {}", share.tag),
+            reason(e),
+        )
+    })?;
+    let mode = fstat(&source)
+        .map_err(|e| guest("cannot stat a share", reason(e)))?
+        .st_mode;
+    let directory = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
+    let kind = if directory {
+        Kind::Directory
+    } else {
+        Kind::File
+    };
+    let tree = clone(&source, false, &share.destination)?;
+    if share.read_only {
+        set_attributes(tree.as_fd(), attr::RDONLY, 0, false)
+            .map_err(|e| guest("cannot make a share read-only", reason(e)))?;
+    }
+    place(&tree, root, Path::new(&share.destination), kind)
+}
+
+/// Writes the provided files into a tmpfs of their own, named by their index.
+fn write_files(files: &[ProvidedFile]) -> Result<Option<Root>> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let tmpfs = filesystem::mount("tmpfs", "tmpfs", [("mode", Some("755"))], 0)?;
+    attach_at(&tmpfs, FILES).map_err(|e| guest("cannot attach the provided files", reason(e)))?;
+    for (index, file) in files.iter().enumerate() {
+        let failed = |e: std::io::Error| guest(format!("cannot write {}", file.path), e);
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(file.mode & 0o7777);
+        let fd = openat(
+            &tmpfs,
+            index.to_string().as_str(),
+            flags,
+            Mode::from_bits_truncate(0o600),
+        )
+        .map_err(|e| failed(e.into()))?;
+        fchmod(&fd, mode).map_err(|e| failed(e.into()))?;
+        std::fs::File::from(fd)
+            .write_all(file.content.as_bytes())
+            .map_err(failed)?;
+    }
+    Ok(Some(Root::from_fd(tmpfs)))
+}
