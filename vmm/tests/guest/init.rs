@@ -142,6 +142,19 @@ fn command(words: &[&str], input: &mut BufReader<File>, output: &mut File) -> st
             file.seek(SeekFrom::Start(offset.parse().expect("number")))?;
             std::io::copy(&mut file.take(len.parse().expect("number")), output)?;
         }
+        ["scan", path] => {
+            let mut file = File::open(path)?;
+            let mut buffer = vec![0; 1 << 20];
+            let mut total = 0;
+            loop {
+                let n = file.read(&mut buffer)?;
+                if n == 0 {
+                    break;
+                }
+                total += n;
+            }
+            writeln!(output, "{total}")?;
+        }
         ["write", path, offset] => {
             let mut file = OpenOptions::new().write(true).create(true).open(path)?;
             file.seek(SeekFrom::Start(offset.parse().expect("number")))?;
