@@ -8,11 +8,11 @@
 
 mod config;
 mod control;
+mod devices;
 mod engine;
 mod event;
 mod jail;
 mod launch;
-mod devices;
 mod machine;
 mod poll;
 mod process;

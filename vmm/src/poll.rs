@@ -59,7 +59,10 @@ impl Poller {
 
     /// The same instance for another owner.
     pub(crate) fn for_owner(&self, owner: u32) -> Self {
-        Self { epoll: self.epoll.clone(), owner }
+        Self {
+            epoll: self.epoll.clone(),
+            owner,
+        }
     }
 
     fn event(&self, token: u32, flags: EpollFlags) -> EpollEvent {
@@ -95,7 +98,9 @@ impl Poller {
         token: u32,
         writable: bool,
     ) -> io::Result<()> {
-        Ok(self.epoll.modify(fd, &mut self.stream_event(token, writable))?)
+        Ok(self
+            .epoll
+            .modify(fd, &mut self.stream_event(token, writable))?)
     }
 
     /// Report a descriptor no more.

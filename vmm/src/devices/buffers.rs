@@ -49,8 +49,7 @@ impl<'m> Buffers<'m> {
                 return Err(DeviceError::Descriptor("a chain is too long".to_owned()));
             }
             for piece in memory.get_slices(descriptor.addr(), len) {
-                let piece =
-                    piece.map_err(|error| DeviceError::Descriptor(error.to_string()))?;
+                let piece = piece.map_err(|error| DeviceError::Descriptor(error.to_string()))?;
                 target.pieces.push(piece);
             }
         }
@@ -106,7 +105,9 @@ impl<'m> Buffers<'m> {
     pub(crate) fn read(&mut self, data: &mut [u8]) -> usize {
         let mut done = 0;
         while let Some(rest) = data.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let Some(piece) = self.pieces.get(self.first) else { break };
+            let Some(piece) = self.pieces.get(self.first) else {
+                break;
+            };
             let take = piece.len().min(rest.len());
             let Ok(copied) = piece.read(rest.get_mut(..take).unwrap_or_default(), 0) else {
                 // Only an empty piece cannot be read.
@@ -123,7 +124,9 @@ impl<'m> Buffers<'m> {
     pub(crate) fn write(&mut self, data: &[u8]) -> usize {
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
-            let Some(piece) = self.pieces.get(self.first) else { break };
+            let Some(piece) = self.pieces.get(self.first) else {
+                break;
+            };
             let take = piece.len().min(rest.len());
             let Ok(copied) = piece.write(rest.get(..take).unwrap_or_default(), 0) else {
                 self.first += 1;

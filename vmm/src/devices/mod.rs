@@ -23,8 +23,7 @@ pub(crate) type Memory = vm_memory::GuestMemoryMmap<()>;
 /// Virtio 1.0, without which nothing here works.
 pub(crate) const F_VERSION_1: u64 = 1 << virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 /// Descriptors that point to tables of descriptors.
-pub(crate) const F_INDIRECT: u64 =
-    1 << virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
+pub(crate) const F_INDIRECT: u64 = 1 << virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 /// Notifications suppressed by ring index.
 pub(crate) const F_EVENT_IDX: u64 = 1 << virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 

@@ -49,7 +49,11 @@ pub(crate) struct VirtQueue {
 impl VirtQueue {
     /// A queue that the guest has not set up yet.
     pub(crate) fn new() -> Result<Self, virtio_queue::Error> {
-        Ok(Self { ring: Queue::new(MAX_QUEUE_SIZE)?, interrupt: None, used: false })
+        Ok(Self {
+            ring: Queue::new(MAX_QUEUE_SIZE)?,
+            interrupt: None,
+            used: false,
+        })
     }
 
     /// Whether the guest has set it up.

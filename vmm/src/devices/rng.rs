@@ -2,7 +2,7 @@
 
 use nix::libc;
 
-use super::{kind, Buffers, DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice};
+use super::{Buffers, DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice, kind};
 
 /// The most bytes that one request gets: a driver asks for 64.
 const MAX_BYTES: usize = 4096;
@@ -30,7 +30,9 @@ impl VirtioDevice for Rng {
         memory: &Memory,
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
-        let Some(queue) = queues.first_mut() else { return Ok(()) };
+        let Some(queue) = queues.first_mut() else {
+            return Ok(());
+        };
         let mut bytes = [0; MAX_BYTES];
         loop {
             queue.pause_kicks(memory)?;

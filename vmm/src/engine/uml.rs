@@ -32,10 +32,16 @@ pub(crate) fn program(spec: &LaunchSpec, initramfs: &str, devices: &[Attachment]
         arguments.push(format!("ncpus={}", spec.cpus));
     }
     for device in devices {
-        arguments.push(format!("virtio_uml.device={}:{}", device.socket, device.kind));
+        arguments.push(format!(
+            "virtio_uml.device={}:{}",
+            device.socket, device.kind
+        ));
     }
     GuestProgram {
-        arguments: arguments.into_iter().filter_map(|text| CString::new(text).ok()).collect(),
+        arguments: arguments
+            .into_iter()
+            .filter_map(|text| CString::new(text).ok())
+            .collect(),
         // Guest memory is a file in this directory.
         environment: vec![c"TMPDIR=/dev/shm".to_owned()],
     }

@@ -9,7 +9,7 @@ mod privileges;
 mod root;
 
 pub(crate) use namespaces::{become_nobody, unshare};
-pub(crate) use privileges::{drop_capabilities, limit, Limits};
+pub(crate) use privileges::{Limits, drop_capabilities, limit};
 pub(crate) use root::{Root, RootFile};
 
 /// A step of the jail's construction that failed.
@@ -23,7 +23,11 @@ pub(crate) struct JailError {
 
 impl JailError {
     fn new(step: &'static str, source: impl Into<std::io::Error>) -> Self {
-        Self { step, source: source.into(), advice: "" }
+        Self {
+            step,
+            source: source.into(),
+            advice: "",
+        }
     }
 
     fn with_advice(mut self, advice: &'static str) -> Self {

@@ -20,7 +20,9 @@ pub(crate) struct Limits {
 pub(crate) fn drop_capabilities() -> Result<(), JailError> {
     let step = "drop the machine's capabilities";
     let clear = |set| {
-        caps::clear(None, set).map_err(|error| std::io::Error::other(error.to_string())).step(step)
+        caps::clear(None, set)
+            .map_err(|error| std::io::Error::other(error.to_string()))
+            .step(step)
     };
     clear(caps::CapSet::Bounding)?;
     clear(caps::CapSet::Ambient)?;
@@ -36,7 +38,12 @@ pub(crate) fn drop_capabilities() -> Result<(), JailError> {
 pub(crate) fn limit(limits: Limits) -> Result<(), JailError> {
     let step = "limit the machine's resources";
     setrlimit(Resource::RLIMIT_CORE, 0, 0).step(step)?;
-    setrlimit(Resource::RLIMIT_NOFILE, limits.descriptors, limits.descriptors).step(step)?;
+    setrlimit(
+        Resource::RLIMIT_NOFILE,
+        limits.descriptors,
+        limits.descriptors,
+    )
+    .step(step)?;
     setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).step(step)?;
     setrlimit(Resource::RLIMIT_MSGQUEUE, 0, 0).step(step)?;
     if let Some(processes) = limits.processes {

@@ -44,8 +44,14 @@ impl Root {
         mount(none, "/", none, private, none).step("separate the machine's mounts")?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         let options = format!("size={size},nr_inodes=4096,mode=0755");
-        mount(Some("hull"), BASE, Some("tmpfs"), flags, Some(options.as_str()))
-            .step("mount the machine's root directory")?;
+        mount(
+            Some("hull"),
+            BASE,
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )
+        .step("mount the machine's root directory")?;
         Ok(Self)
     }
 
@@ -57,7 +63,9 @@ impl Root {
             RootFile::Copy(path, source) => {
                 let mut target = File::create(inside(path)).step(step)?;
                 io::copy(source, &mut target).step(step)?;
-                target.set_permissions(Permissions::from_mode(0o444)).step(step)
+                target
+                    .set_permissions(Permissions::from_mode(0o444))
+                    .step(step)
             }
             RootFile::ReadOnly(path) => {
                 let kind = fs::metadata(&path).step(step)?;
@@ -99,12 +107,22 @@ fn make_target(target: &Path, directory: bool) -> io::Result<()> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
-    if directory { fs::create_dir_all(target) } else { File::create(target).map(drop) }
+    if directory {
+        fs::create_dir_all(target)
+    } else {
+        File::create(target).map(drop)
+    }
 }
 
 fn bind(source: &Path, target: &Path) -> nix::Result<()> {
     let none: Option<&str> = None;
-    mount(Some(source), target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+    mount(
+        Some(source),
+        target,
+        none,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        none,
+    )
 }
 
 /// Change a mount's flags, keeping those that the host's mount has and that may not be

@@ -26,7 +26,12 @@ impl Console {
     pub(super) fn new(pipe: File, file: Option<File>) -> io::Result<Self> {
         let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
         fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Self { pipe, file, written: 0, tail: VecDeque::new() })
+        Ok(Self {
+            pipe,
+            file,
+            written: 0,
+            tail: VecDeque::new(),
+        })
     }
 
     /// The pipe, to wait for it.
@@ -77,6 +82,8 @@ impl Console {
     pub(super) fn tail(&self) -> String {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
-        text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+        text.chars()
+            .filter(|c| *c == '\n' || !c.is_control())
+            .collect()
     }
 }

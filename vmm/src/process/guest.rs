@@ -33,7 +33,11 @@ pub(super) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     // nobody else owns.
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
-        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd as RawFd)) }
+        if fd < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(OwnedFd::from_raw_fd(fd as RawFd))
+        }
     }
 }
 
@@ -74,7 +78,11 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     }
     // User-mode Linux would execute itself again to get rid of it.
     personality::set(Persona::ADDR_NO_RANDOMIZE).while_doing("fix the address layout")?;
-    jail::limit(Limits { descriptors: 1024, processes: Some(32768), file_size: None })?;
+    jail::limit(Limits {
+        descriptors: 1024,
+        processes: Some(32768),
+        file_size: None,
+    })?;
     jail::drop_capabilities()?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind the guest to its parent")?;
     let mut fds = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
@@ -87,7 +95,10 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
         return Err(io::Error::last_os_error()).while_doing("close descriptors");
     }
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
-    let GuestProgram { arguments, environment } = start.program;
+    let GuestProgram {
+        arguments,
+        environment,
+    } = start.program;
     let fd = start.executable.as_fd();
     nix::unistd::execveat(fd, c"", arguments, environment, flags)
         .while_doing("execute the guest kernel (it must be readable and executable by everyone)")

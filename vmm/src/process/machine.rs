@@ -16,9 +16,9 @@ use super::guest::{self, Start};
 use super::{Failure, While, stop};
 use crate::StopReason;
 use crate::control::{Channel, Command, Report};
+use crate::devices::VirtioDevice;
 use crate::devices::block::{Block, Disk};
 use crate::devices::vsock::Vsock;
-use crate::devices::VirtioDevice;
 use crate::engine::{Attachment, uml};
 use crate::jail::{self, Limits, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
@@ -80,7 +80,13 @@ impl<'a> Machine<'a> {
         mut cpu_information: &[u8],
     ) -> Result<Self, Failure> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind to the parent")?;
-        let LaunchFiles { kernel, initramfs, console, disks, shares } = files;
+        let LaunchFiles {
+            kernel,
+            initramfs,
+            console,
+            disks,
+            shares,
+        } = files;
         let mut initramfs = File::from(initramfs);
         let root = Root::new((u64::from(spec.memory_mib) << 20) + ROOT_ROOM)?;
         root.add(RootFile::Directory("/run"))?;
@@ -99,7 +105,10 @@ impl<'a> Machine<'a> {
         for (index, device) in devices.into_iter().enumerate() {
             let socket = format!("/run/{index}");
             let listener = UnixListener::bind(&socket).while_doing("make a device socket")?;
-            attachments.push(Attachment { kind: device.kind(), socket });
+            attachments.push(Attachment {
+                kind: device.kind(),
+                socket,
+            });
             let own = poller.for_owner(transport_owner(index));
             transports.push(VhostUser::new(listener, device, own, cache.clone())?);
         }
@@ -115,19 +124,38 @@ impl<'a> Machine<'a> {
         })?;
         drop(shares);
         let guest_fd = guest::pidfd(guest).while_doing("watch the guest's process")?;
-        poller.watch(channel.as_fd(), CONTROL).while_doing("watch the control channel")?;
-        poller.watch(console.pipe().as_fd(), CONSOLE).while_doing("watch the console")?;
-        poller.watch(guest_fd.as_fd(), GUEST).while_doing("watch the guest's process")?;
-        jail::limit(Limits { descriptors: 8192, processes: None, file_size: None })?;
+        poller
+            .watch(channel.as_fd(), CONTROL)
+            .while_doing("watch the control channel")?;
+        poller
+            .watch(console.pipe().as_fd(), CONSOLE)
+            .while_doing("watch the console")?;
+        poller
+            .watch(guest_fd.as_fd(), GUEST)
+            .while_doing("watch the guest's process")?;
+        jail::limit(Limits {
+            descriptors: 8192,
+            processes: None,
+            file_size: None,
+        })?;
         jail::drop_capabilities()?;
-        Ok(Self { channel, poller, transports, console, guest, _guest_fd: guest_fd })
+        Ok(Self {
+            channel,
+            poller,
+            transports,
+            console,
+            guest,
+            _guest_fd: guest_fd,
+        })
     }
 
     /// Serve until the guest ends, or the creator is gone (none).
     fn serve(&mut self) -> Result<Option<StopReason>, Failure> {
         let mut ready = Vec::new();
         loop {
-            self.poller.wait(&mut ready).while_doing("wait for events")?;
+            self.poller
+                .wait(&mut ready)
+                .while_doing("wait for events")?;
             for event in &ready {
                 match (event.owner, event.token) {
                     (0, CONTROL) => {
@@ -155,7 +183,9 @@ impl<'a> Machine<'a> {
 
     fn device(&mut self, event: Ready) -> Result<(), Failure> {
         let index = (event.owner - 1) as usize / 2;
-        let Some(transport) = self.transports.get_mut(index) else { return Ok(()) };
+        let Some(transport) = self.transports.get_mut(index) else {
+            return Ok(());
+        };
         if event.owner == transport_owner(index) {
             Ok(transport.transport_event(event)?)
         } else {
@@ -165,8 +195,13 @@ impl<'a> Machine<'a> {
 
     /// A message of the creator's; false when it is gone.
     fn command(&mut self) -> Result<bool, Failure> {
-        let received = self.channel.receive::<Command>().map_err(Failure::Control)?;
-        let Some((command, mut fds)) = received else { return Ok(false) };
+        let received = self
+            .channel
+            .receive::<Command>()
+            .map_err(Failure::Control)?;
+        let Some((command, mut fds)) = received else {
+            return Ok(false);
+        };
         match (command, fds.pop()) {
             (Command::Connect { port }, Some(stream)) => {
                 if let Some(transport) = self.transports.get_mut(VSOCK) {
@@ -200,7 +235,9 @@ fn devices(
     disks: Vec<Vec<OwnedFd>>,
     poller: &Poller,
 ) -> Result<Vec<Box<dyn VirtioDevice>>, Failure> {
-    let events = channel.duplicate().while_doing("share the control channel")?;
+    let events = channel
+        .duplicate()
+        .while_doing("share the control channel")?;
     let on_ready = Box::new(move || {
         // A creator that is gone is noticed on the channel itself.
         let _ = events.send(&Report::Ready, &[]);
@@ -227,8 +264,9 @@ fn devices(
 /// One of the CPUs that this process may use, spread over the machines of a host.
 fn choose_cpu() -> Option<usize> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).ok()?;
-    let cpus: Vec<usize> =
-        (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu) == Ok(true)).collect();
+    let cpus: Vec<usize> = (0..CpuSet::count())
+        .filter(|cpu| allowed.is_set(*cpu) == Ok(true))
+        .collect();
     // The parent's number differs from machine to machine; this process's own is always 1.
     let seed = nix::unistd::getuid().as_raw() as usize;
     cpus.get(seed % cpus.len().max(1)).copied()

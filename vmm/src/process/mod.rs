@@ -69,7 +69,10 @@ pub fn vmm_main() -> ExitCode {
 
 /// Tell the creator what failed. If it is gone, nobody is left to be told.
 fn fail(channel: &Channel, failure: &Failure) -> ExitCode {
-    let _ = channel.send(&Report::Stopped(StopReason::Failed(failure.to_string())), &[]);
+    let _ = channel.send(
+        &Report::Stopped(StopReason::Failed(failure.to_string())),
+        &[],
+    );
     ExitCode::FAILURE
 }
 
@@ -84,14 +87,22 @@ fn set_up(channel: &Channel) -> Result<SetUp, Failure> {
     let cpu_information = first_cpu();
     jail::become_nobody()?;
     jail::unshare()?;
-    Ok(SetUp { spec, files, cpu_information })
+    Ok(SetUp {
+        spec,
+        files,
+        cpu_information,
+    })
 }
 
 fn run(channel: Channel, set_up: SetUp) -> ExitCode {
     // SAFETY: this process has a single thread, so the child may do everything.
     match unsafe { fork() }.while_doing("make the machine's process") {
         Ok(ForkResult::Child) => {
-            let SetUp { spec, files, cpu_information } = set_up;
+            let SetUp {
+                spec,
+                files,
+                cpu_information,
+            } = set_up;
             machine::main(&channel, &spec, files, &cpu_information)
         }
         Ok(ForkResult::Parent { child }) => {
@@ -110,7 +121,9 @@ fn run(channel: Channel, set_up: SetUp) -> ExitCode {
 /// Tell the creator how to find the second process.
 fn announce(channel: &Channel, child: Pid) -> Result<(), Failure> {
     let pidfd = guest::pidfd(child).while_doing("watch the machine's process")?;
-    channel.send(&Report::Child, &[pidfd.as_fd()]).map_err(Failure::Control)?;
+    channel
+        .send(&Report::Child, &[pidfd.as_fd()])
+        .map_err(Failure::Control)?;
     Ok(jail::drop_capabilities()?)
 }
 
@@ -137,7 +150,9 @@ fn end_like(signal: Signal) -> ! {
 /// The launch message and all of its descriptors.
 fn receive(channel: &Channel) -> Result<(LaunchSpec, LaunchFiles), Failure> {
     let first = channel.receive::<Command>().map_err(Failure::Control)?;
-    let Some((Command::Launch(spec), _)) = first else { return Err(Failure::Launch) };
+    let Some((Command::Launch(spec), _)) = first else {
+        return Err(Failure::Launch);
+    };
     let mut fds = Vec::new();
     while fds.len() < spec.descriptors() {
         match channel.receive::<Command>().map_err(Failure::Control)? {

@@ -26,11 +26,21 @@ pub(super) fn reason(status: WaitStatus, console: &str) -> StopReason {
         WaitStatus::Exited(_, 0) => StopReason::PowerOff,
         WaitStatus::Exited(_, code) => {
             let last = console.lines().rev().find(|line| !line.trim().is_empty());
-            let last: String = last.unwrap_or("no message").chars().take(MAX_WORDS).collect();
-            StopReason::Failed(format!("the guest's process ended with status {code}: {last}"))
+            let last: String = last
+                .unwrap_or("no message")
+                .chars()
+                .take(MAX_WORDS)
+                .collect();
+            StopReason::Failed(format!(
+                "the guest's process ended with status {code}: {last}"
+            ))
         }
-        WaitStatus::Signaled(_, signal, _) => StopReason::Killed { signal: signal as i32 },
-        other => StopReason::Failed(format!("the guest's process is in a strange state: {other:?}")),
+        WaitStatus::Signaled(_, signal, _) => StopReason::Killed {
+            signal: signal as i32,
+        },
+        other => StopReason::Failed(format!(
+            "the guest's process is in a strange state: {other:?}"
+        )),
     }
 }
 
@@ -58,13 +68,18 @@ mod tests {
         );
         assert_eq!(aborted(""), StopReason::Killed { signal: 6 });
         let failed = exited(1, "bad option\n\n");
-        assert!(matches!(&failed, StopReason::Failed(text) if text.ends_with("status 1: bad option")));
+        assert!(
+            matches!(&failed, StopReason::Failed(text) if text.ends_with("status 1: bad option"))
+        );
     }
 
     #[test]
     fn last_words_are_bounded() {
         let console = format!("{PANIC}{}", "y".repeat(5000));
         let status = WaitStatus::Exited(PID, 0);
-        assert_eq!(reason(status, &console), StopReason::Panic("y".repeat(MAX_WORDS)));
+        assert_eq!(
+            reason(status, &console),
+            StopReason::Panic("y".repeat(MAX_WORDS))
+        );
     }
 }

@@ -40,7 +40,9 @@ impl MappedMemory {
     pub(super) fn guest_address(&self, user: u64) -> Option<u64> {
         self.mappings.iter().find_map(|mapping| {
             let offset = user.checked_sub(mapping.user)?;
-            (offset < mapping.size).then(|| mapping.guest.checked_add(offset)).flatten()
+            (offset < mapping.size)
+                .then(|| mapping.guest.checked_add(offset))
+                .flatten()
         })
     }
 }
@@ -95,5 +97,8 @@ fn map(regions: &[VhostUserMemoryRegion], files: Vec<File>) -> io::Result<Mapped
         });
     }
     let memory = Memory::from_regions(mapped).map_err(io::Error::other)?;
-    Ok(MappedMemory { memory: Some(memory), mappings })
+    Ok(MappedMemory {
+        memory: Some(memory),
+        mappings,
+    })
 }

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use vhost::vhost_user::message::{
-    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags,
-    VhostUserInflight, VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures,
-    VhostUserShMemConfig, VhostUserSharedMsg, VhostUserSingleMemoryRegion,
-    VhostUserVirtioFeatures, VhostUserVringAddrFlags, VhostUserVringState,
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
+    VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
+    VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVirtioFeatures,
+    VhostUserVringAddrFlags, VhostUserVringState,
 };
 use vhost::vhost_user::{
     BackendReqHandler, Error as VhostError, GpuBackend, Result as VhostResult,
@@ -83,7 +83,9 @@ impl VhostUser {
     ) -> Result<Self, TransportError> {
         poller.watch(listener.as_fd(), SOCKET)?;
         let count = device.queues();
-        let queues = (0..count).map(|_| VirtQueue::new()).collect::<Result<Vec<_>, _>>();
+        let queues = (0..count)
+            .map(|_| VirtQueue::new())
+            .collect::<Result<Vec<_>, _>>();
         let port = Port {
             device,
             queues: queues.map_err(DeviceError::Queue)?,
@@ -119,7 +121,12 @@ impl VhostUser {
     /// One of the device's own descriptors is ready.
     pub(crate) fn device_event(&mut self, ready: Ready) -> Result<(), TransportError> {
         let mut port = self.port();
-        let Port { device, queues, mapped, .. } = &mut *port;
+        let Port {
+            device,
+            queues,
+            mapped,
+            ..
+        } = &mut *port;
         match &mapped.memory {
             Some(memory) => Ok(device.fd_event(ready.token, ready.readiness, memory, queues)?),
             None => Ok(()),
@@ -129,7 +136,12 @@ impl VhostUser {
     /// Connect a stream to a port of the guest.
     pub(crate) fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError> {
         let mut guard = self.port();
-        let Port { device, queues, mapped, .. } = &mut *guard;
+        let Port {
+            device,
+            queues,
+            mapped,
+            ..
+        } = &mut *guard;
         Ok(device.connect(port, stream, mapped.memory.as_ref(), queues)?)
     }
 
@@ -196,7 +208,12 @@ struct Port {
 
 impl Port {
     fn kick(&mut self, index: usize) -> Result<(), DeviceError> {
-        let Self { device, queues, mapped, .. } = self;
+        let Self {
+            device,
+            queues,
+            mapped,
+            ..
+        } = self;
         match &mapped.memory {
             Some(memory) if queues.get(index).is_some_and(VirtQueue::ready) => {
                 device.queue_event(index, memory, queues)
@@ -234,7 +251,9 @@ impl Port {
         if let Some(kick) = &ring.kick
             && !ring.watched
         {
-            poller.watch_edges(kick.as_fd(), KICKS + index).map_err(VhostError::ReqHandlerError)?;
+            poller
+                .watch_edges(kick.as_fd(), KICKS + index)
+                .map_err(VhostError::ReqHandlerError)?;
             ring.watched = true;
         }
         // What the guest made available before.
@@ -286,9 +305,14 @@ impl VhostUserBackendReqHandlerMut for Port {
         files: Vec<File>,
     ) -> VhostResult<()> {
         if self.queues.iter().any(VirtQueue::ready) {
-            return Err(VhostError::InvalidOperation("memory changes under a running queue"));
+            return Err(VhostError::InvalidOperation(
+                "memory changes under a running queue",
+            ));
         }
-        self.mapped = self.cache.map(regions, files).map_err(VhostError::ReqHandlerError)?;
+        self.mapped = self
+            .cache
+            .map(regions, files)
+            .map_err(VhostError::ReqHandlerError)?;
         Ok(())
     }
 
@@ -319,9 +343,18 @@ impl VhostUserBackendReqHandlerMut for Port {
         let memory = self.mapped.memory.clone().ok_or(VhostError::InvalidParam)?;
         let (queue, ring) = self.at(index)?;
         let ring_error = |_| VhostError::InvalidParam;
-        queue.ring.try_set_desc_table_address(descriptor).map_err(ring_error)?;
-        queue.ring.try_set_avail_ring_address(available).map_err(ring_error)?;
-        queue.ring.try_set_used_ring_address(used).map_err(ring_error)?;
+        queue
+            .ring
+            .try_set_desc_table_address(descriptor)
+            .map_err(ring_error)?;
+        queue
+            .ring
+            .try_set_avail_ring_address(available)
+            .map_err(ring_error)?;
+        queue
+            .ring
+            .try_set_used_ring_address(used)
+            .map_err(ring_error)?;
         // The used index is where the guest's memory says: the message for the base carries
         // the available index only.
         let order = std::sync::atomic::Ordering::Relaxed;
@@ -344,7 +377,9 @@ impl VhostUserBackendReqHandlerMut for Port {
         if let Some(kick) = ring.kick.take()
             && std::mem::take(&mut ring.watched)
         {
-            poller.unwatch(kick.as_fd()).map_err(VhostError::ReqHandlerError)?;
+            poller
+                .unwatch(kick.as_fd())
+                .map_err(VhostError::ReqHandlerError)?;
         }
         let next = queue.ring.next_avail();
         Ok(VhostUserVringState::new(index, u32::from(next)))
@@ -356,7 +391,9 @@ impl VhostUserBackendReqHandlerMut for Port {
         if let Some(old) = ring.kick.take()
             && std::mem::take(&mut ring.watched)
         {
-            poller.unwatch(old.as_fd()).map_err(VhostError::ReqHandlerError)?;
+            poller
+                .unwatch(old.as_fd())
+                .map_err(VhostError::ReqHandlerError)?;
         }
         queue.ring.set_ready(false);
         ring.kick = fd;
@@ -414,7 +451,9 @@ impl VhostUserBackendReqHandlerMut for Port {
     }
 
     fn set_config(&mut self, _: u32, _: &[u8], _: VhostUserConfigFlags) -> VhostResult<()> {
-        Err(VhostError::InvalidOperation("the configuration space is read-only"))
+        Err(VhostError::InvalidOperation(
+            "the configuration space is read-only",
+        ))
     }
 
     fn set_gpu_socket(&mut self, _: GpuBackend) -> VhostResult<()> {

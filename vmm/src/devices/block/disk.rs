@@ -21,20 +21,39 @@ impl Disk {
     pub(crate) fn composed(files: Vec<File>) -> io::Result<Self> {
         let sizes = files.iter().map(size_of).collect::<io::Result<Vec<_>>>()?;
         let layout = gpt::layout(&sizes).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "the files are too large for one disk")
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the files are too large for one disk",
+            )
         })?;
-        let mut segments = vec![Segment { start: 0, data: Data::Bytes(layout.head) }];
+        let mut segments = vec![Segment {
+            start: 0,
+            data: Data::Bytes(layout.head),
+        }];
         for ((file, size), start) in files.into_iter().zip(sizes).zip(layout.starts) {
-            segments.push(Segment { start, data: Data::File(file, size) });
+            segments.push(Segment {
+                start,
+                data: Data::File(file, size),
+            });
         }
-        segments.push(Segment { start: layout.tail_start, data: Data::Bytes(layout.tail) });
-        Ok(Self::Composed(Composed { segments, size: layout.size }))
+        segments.push(Segment {
+            start: layout.tail_start,
+            data: Data::Bytes(layout.tail),
+        });
+        Ok(Self::Composed(Composed {
+            segments,
+            size: layout.size,
+        }))
     }
 
     /// Use a raw file whose size is a multiple of the sector size.
     pub(crate) fn writable(file: File, durable: bool) -> io::Result<Self> {
         let size = size_of(&file)?;
-        Ok(Self::Writable(Writable { file, size: size - size % SECTOR, durable }))
+        Ok(Self::Writable(Writable {
+            file,
+            size: size - size % SECTOR,
+            durable,
+        }))
     }
 
     /// The size in bytes, a multiple of the sector size.
@@ -52,7 +71,11 @@ impl Disk {
             Self::Writable(disk) => {
                 let wanted = buffers.len();
                 let got = buffers.fill_from_file(disk.file.as_fd(), offset, wanted)?;
-                if got == wanted { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+                if got == wanted {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                }
             }
         }
     }
@@ -81,12 +104,19 @@ enum Data {
 impl Composed {
     fn read(&self, mut offset: u64, buffers: &mut Buffers<'_>) -> io::Result<()> {
         while buffers.len() > 0 {
-            let next = self.segments.partition_point(|segment| segment.start <= offset);
-            let segment = next.checked_sub(1).and_then(|index| self.segments.get(index));
+            let next = self
+                .segments
+                .partition_point(|segment| segment.start <= offset);
+            let segment = next
+                .checked_sub(1)
+                .and_then(|index| self.segments.get(index));
             let Some(segment) = segment else {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             };
-            let end = self.segments.get(next).map_or(self.size, |segment| segment.start);
+            let end = self
+                .segments
+                .get(next)
+                .map_or(self.size, |segment| segment.start);
             let inside = offset - segment.start;
             let span = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
             let span = span.min(buffers.len());
@@ -128,19 +158,25 @@ impl Writable {
 
     /// Bring everything to the host's disk, if that is wanted.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        if self.durable { self.file.sync_data() } else { Ok(()) }
+        if self.durable {
+            self.file.sync_data()
+        } else {
+            Ok(())
+        }
     }
 
     /// Make a range read as zeros, giving its space back where `unmap` allows it.
     pub(crate) fn zero(&self, offset: u64, len: u64, unmap: bool) -> io::Result<()> {
-        let mode = if unmap { libc::FALLOC_FL_PUNCH_HOLE } else { libc::FALLOC_FL_ZERO_RANGE };
+        let mode = if unmap {
+            libc::FALLOC_FL_PUNCH_HOLE
+        } else {
+            libc::FALLOC_FL_ZERO_RANGE
+        };
         let to_off = |value| {
             libc::off_t::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
         };
         let (offset, len) = (to_off(offset)?, to_off(len)?);
-        let mode = nix::fcntl::FallocateFlags::from_bits_truncate(
-            mode | libc::FALLOC_FL_KEEP_SIZE,
-        );
+        let mode = nix::fcntl::FallocateFlags::from_bits_truncate(mode | libc::FALLOC_FL_KEEP_SIZE);
         Ok(nix::fcntl::fallocate(&self.file, mode, offset, len)?)
     }
 }

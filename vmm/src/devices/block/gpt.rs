@@ -72,7 +72,13 @@ pub(crate) fn layout(sizes: &[u64]) -> Option<Layout> {
     head.resize(usize::try_from(first_usable * SECTOR).ok()?, 0);
     let mut tail = table;
     tail.extend(geometry.header(last, 1, tail_start / SECTOR));
-    Some(Layout { head, starts, tail, tail_start, size })
+    Some(Layout {
+        head,
+        starts,
+        tail,
+        tail_start,
+        size,
+    })
 }
 
 struct Geometry {
@@ -108,7 +114,11 @@ fn protective_mbr(last: u64) -> Vec<u8> {
     let mut mbr = vec![0; SECTOR as usize];
     put(&mut mbr, 446, &[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff]);
     put(&mut mbr, 454, &1u32.to_le_bytes());
-    put(&mut mbr, 458, &u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes());
+    put(
+        &mut mbr,
+        458,
+        &u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes(),
+    );
     put(&mut mbr, 510, &[0x55, 0xaa]);
     mbr
 }

@@ -3,8 +3,6 @@
 mod disk;
 mod gpt;
 mod request;
-#[cfg(test)]
-mod tests;
 
 use virtio_bindings::virtio_blk as blk;
 
@@ -31,7 +29,11 @@ impl Block {
     /// A device with a serial of up to 20 bytes.
     pub(crate) fn new(disk: Disk, serial: String) -> Self {
         let config = config_space(&disk);
-        Self { disk, serial, config }
+        Self {
+            disk,
+            serial,
+            config,
+        }
     }
 }
 
@@ -45,7 +47,8 @@ impl VirtioDevice for Block {
     }
 
     fn features(&self) -> u64 {
-        let common = RING_FEATURES | 1 << blk::VIRTIO_BLK_F_SEG_MAX | 1 << blk::VIRTIO_BLK_F_BLK_SIZE;
+        let common =
+            RING_FEATURES | 1 << blk::VIRTIO_BLK_F_SEG_MAX | 1 << blk::VIRTIO_BLK_F_BLK_SIZE;
         common
             | match self.disk {
                 Disk::Composed(_) => 1 << blk::VIRTIO_BLK_F_RO,
@@ -67,7 +70,9 @@ impl VirtioDevice for Block {
         memory: &Memory,
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
-        let Some(queue) = queues.first_mut() else { return Ok(()) };
+        let Some(queue) = queues.first_mut() else {
+            return Ok(());
+        };
         loop {
             queue.pause_kicks(memory)?;
             while let Some(chain) = queue.pop(memory)? {

@@ -5,9 +5,9 @@ use std::io;
 use virtio_bindings::virtio_blk as blk;
 use virtio_queue::DescriptorChain;
 
+use super::MAX_RANGE_SECTORS;
 use super::disk::Disk;
 use super::gpt::SECTOR;
-use super::MAX_RANGE_SECTORS;
 use crate::devices::{Buffers, DeviceError, Memory};
 
 /// The length of the serial in an answer.
@@ -40,7 +40,9 @@ pub(super) fn serve(
     let (mut readable, mut writable) = Buffers::of_chain(chain, memory)?;
     // Without room for a status there is no way to answer.
     let Some(mut status) = writable.split_tail(1) else {
-        return Err(DeviceError::Descriptor("a block request has no status byte".to_owned()));
+        return Err(DeviceError::Descriptor(
+            "a block request has no status byte".to_owned(),
+        ));
     };
     let room = writable.len();
     let code = match execute(disk, serial, &mut readable, &mut writable) {
@@ -49,7 +51,11 @@ pub(super) fn serve(
         Err(Refusal::Failed) => blk::VIRTIO_BLK_S_IOERR,
     };
     status.write(&[code as u8]);
-    let data = if code == blk::VIRTIO_BLK_S_OK { room - writable.len() } else { 0 };
+    let data = if code == blk::VIRTIO_BLK_S_OK {
+        room - writable.len()
+    } else {
+        0
+    };
     Ok(data as u32 + 1)
 }
 
@@ -105,7 +111,11 @@ fn execute(
                 return Err(Refusal::Failed);
             }
             let len = u64::from(count) * SECTOR;
-            let offset = place(disk, sector, usize::try_from(len).map_err(|_| Refusal::Failed)?)?;
+            let offset = place(
+                disk,
+                sector,
+                usize::try_from(len).map_err(|_| Refusal::Failed)?,
+            )?;
             if len == 0 {
                 return Ok(());
             }

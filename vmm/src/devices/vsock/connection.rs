@@ -198,8 +198,8 @@ impl Connection {
         while !self.buffer.is_empty() {
             let Some(stream) = &self.stream else { break };
             let (front, _) = self.buffer.as_slices();
-            let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT
-                | nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+            let flags =
+                nix::sys::socket::MsgFlags::MSG_DONTWAIT | nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
             match nix::sys::socket::send(std::os::fd::AsRawFd::as_raw_fd(stream), front, flags) {
                 Ok(n) => {
                     self.buffer.drain(..n);

@@ -6,15 +6,15 @@
 
 mod connection;
 mod packet;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use super::{Buffers, DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice, copy_config, kind};
+use super::{
+    Buffers, DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice, copy_config, kind,
+};
 use crate::poll::Poller;
 use connection::{Connection, MAX_PAYLOAD, Next, Violation};
 use packet::{HEADER_LEN, HOST_CID, Header, TYPE_STREAM, op};
@@ -52,17 +52,15 @@ pub(crate) struct Vsock {
 
 impl fmt::Debug for Vsock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vsock").field("connections", &self.connections).finish_non_exhaustive()
+        f.debug_struct("Vsock")
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
     }
 }
 
 impl Vsock {
     /// A device that calls `on_ready` whenever the guest connects to `ready_port`.
-    pub(crate) fn new(
-        poller: Poller,
-        ready_port: u32,
-        on_ready: Box<dyn FnMut() + Send>,
-    ) -> Self {
+    pub(crate) fn new(poller: Poller, ready_port: u32, on_ready: Box<dyn FnMut() + Send>) -> Self {
         Self {
             poller,
             ready_port,
@@ -182,7 +180,8 @@ impl Vsock {
         if let Some(connection) = self.connections.get(&port)
             && let Some(stream) = connection.stream()
         {
-            self.poller.rearm_stream(stream.as_fd(), port, connection.wants_writable())?;
+            self.poller
+                .rearm_stream(stream.as_fd(), port, connection.wants_writable())?;
         }
         Ok(())
     }
@@ -251,7 +250,9 @@ impl Vsock {
             let head = chain.head_index();
             let (_, mut room) = Buffers::of_chain(chain, memory)?;
             let Some(mut front) = room.split_front(HEADER_LEN) else {
-                return Err(DeviceError::Descriptor("a vsock buffer is too short".to_owned()));
+                return Err(DeviceError::Descriptor(
+                    "a vsock buffer is too short".to_owned(),
+                ));
             };
             match self.next_packet(&mut room) {
                 Some(header) => {
@@ -303,7 +304,9 @@ impl Vsock {
 
     /// Let the connection at the front of the line stay there for some packets.
     fn end_turn(&mut self, port: u32) {
-        let Some(connection) = self.connections.get_mut(&port) else { return };
+        let Some(connection) = self.connections.get_mut(&port) else {
+            return;
+        };
         if connection.has_next() {
             connection.turn += 1;
             if connection.turn >= TURN {
@@ -359,7 +362,9 @@ impl VirtioDevice for Vsock {
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
         let readiness = crate::poll::Readiness(readiness);
-        let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return Ok(());
+        };
         if readiness.readable() {
             connection.host_event(readiness.hung_up());
         }
@@ -388,9 +393,12 @@ impl VirtioDevice for Vsock {
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
         // Beyond the limit the stream closes, as if the guest had refused.
-        let Some(host_port) = self.free_port() else { return Ok(()) };
+        let Some(host_port) = self.free_port() else {
+            return Ok(());
+        };
         self.poller.watch_stream(stream.as_fd(), host_port)?;
-        self.connections.insert(host_port, Connection::request(stream, port));
+        self.connections
+            .insert(host_port, Connection::request(stream, port));
         self.schedule(host_port);
         match (queues.get_mut(RX), memory) {
             (Some(queue), Some(memory)) => self.serve_rx(memory, queue),

@@ -117,7 +117,12 @@ mod tests {
 
     #[test]
     fn fields_lie_where_the_specification_says() {
-        let header = Header { src_port: 0x0102_0304, op: op::RW, fwd_cnt: 9, ..Header::default() };
+        let header = Header {
+            src_port: 0x0102_0304,
+            op: op::RW,
+            fwd_cnt: 9,
+            ..Header::default()
+        };
         let bytes = header.encode();
         assert_eq!(bytes[16..20], [4, 3, 2, 1]);
         assert_eq!(bytes[30..32], [5, 0]);

@@ -1,0 +1,125 @@
+//! How machines start and end.
+
+use std::fs;
+
+use vmm::{Machine, StartError, StopReason};
+
+use crate::support::{ask, boot, config, end, open};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("life::boots_and_powers_off", boots_and_powers_off),
+    (
+        "life::panic_is_told_with_its_words",
+        panic_is_told_with_its_words,
+    ),
+    ("life::kill_leaves_nothing", kill_leaves_nothing),
+    (
+        "life::death_of_the_vmm_ends_the_guest",
+        death_of_the_vmm_ends_the_guest,
+    ),
+    ("life::missing_files_are_named", missing_files_are_named),
+    (
+        "life::broken_kernel_fails_with_a_reason",
+        broken_kernel_fails_with_a_reason,
+    ),
+    (
+        "life::reboot_does_not_start_again",
+        reboot_does_not_start_again,
+    ),
+];
+
+fn boots_and_powers_off() {
+    let mut machine = boot(&config("power-off"));
+    assert!(ask(&machine, "read /proc/version").contains("Linux version"));
+    drop(open(&machine, "poweroff"));
+    assert_eq!(end(&mut machine), StopReason::PowerOff);
+    // Asked again, the answer stays.
+    assert_eq!(end(&mut machine), StopReason::PowerOff);
+}
+
+fn panic_is_told_with_its_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let console = directory.path().join("console");
+    let mut config = config("panic");
+    config.console = Some(console.clone());
+    let mut machine = boot(&config);
+    drop(open(&machine, "exit"));
+    let reason = end(&mut machine);
+    assert!(
+        matches!(&reason, StopReason::Panic(words) if words.contains("Attempted to kill init")),
+        "{reason:?}"
+    );
+    assert!(
+        fs::read_to_string(console)
+            .unwrap()
+            .contains("Attempted to kill init")
+    );
+}
+
+fn kill_leaves_nothing() {
+    let mut machine = boot(&config("kill-leaves-nothing"));
+    let tree = processes_named("kill-leaves-nothing");
+    assert!(tree.len() >= 2, "{tree:?}");
+    machine.kill();
+    assert_eq!(processes_named("kill-leaves-nothing"), Vec::<i32>::new());
+    assert_eq!(end(&mut machine), StopReason::Killed { signal: 9 });
+}
+
+fn death_of_the_vmm_ends_the_guest() {
+    let mut machine = boot(&config("vmm-dies"));
+    let pid = nix::unistd::Pid::from_raw(machine.pid());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!(end(&mut machine), StopReason::Killed { signal: 9 });
+    assert_eq!(processes_named("vmm-dies"), Vec::<i32>::new());
+}
+
+fn missing_files_are_named() {
+    let mut config = config("missing");
+    config.kernel = "/nonexistent/kernel".into();
+    let error = Machine::start(&config).unwrap_err();
+    assert!(matches!(
+        &error,
+        StartError::Open {
+            what: "guest kernel",
+            ..
+        }
+    ));
+    assert!(error.to_string().contains("/nonexistent/kernel"));
+}
+
+fn broken_kernel_fails_with_a_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config("broken-kernel");
+    config.kernel = directory.path().join("kernel");
+    fs::write(&config.kernel, "not a program").unwrap();
+    let mut machine = Machine::start(&config).unwrap();
+    let reason = end(&mut machine);
+    assert!(
+        matches!(&reason, StopReason::Failed(text) if text.contains("execute the guest kernel")),
+        "{reason:?}"
+    );
+}
+
+fn reboot_does_not_start_again() {
+    let mut machine = boot(&config("reboot"));
+    drop(open(&machine, "reboot"));
+    let reason = end(&mut machine);
+    assert!(!matches!(reason, StopReason::Killed { .. }), "{reason:?}");
+    assert_eq!(processes_named("reboot"), Vec::<i32>::new());
+}
+
+/// Every process whose command line contains a machine's name as a word of its own.
+fn processes_named(name: &str) -> Vec<i32> {
+    let own = std::process::id() as i32;
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| {
+                word == name.as_bytes() || word == format!("hull-guest:{name}").as_bytes()
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,38 @@
+//! Machines with real guests. Each test boots a kernel, so it needs one:
+//! `HULL_TEST_KERNELS` or `target/kernels` holds `linux-um` (and `vmlinux-x86_64`,
+//! `vmlinux-aarch64` for the tests of the tcg engine). Without it, a test fails and says so.
+
+mod support;
+
+mod block;
+mod life;
+mod streams;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    // The machine's process is this program again, as it is `hull` in the product.
+    if std::env::args().nth(1).as_deref() == Some(vmm::VMM_ARGUMENT) {
+        return vmm::vmm_main();
+    }
+    let mut arguments = Arguments::from_args();
+    // Guests of one test at a time have the machine for themselves.
+    arguments.test_threads.get_or_insert(2);
+    let tests: Vec<(&str, fn())> = [life::TESTS, streams::TESTS, block::TESTS]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
+    let trials = tests
+        .into_iter()
+        .map(|(name, test)| {
+            Trial::test(name, move || {
+                test();
+                Ok(())
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
