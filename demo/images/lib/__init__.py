@@ -1,0 +1,1 @@
+"""Builds the demonstration's OCI images out of Debian packages."""
