@@ -130,3 +130,14 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let daemon = ["run", "create", "exec", "container"].contains(&command.as_str());
     ExitCode::from(if daemon { 125 } else { 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -60,6 +60,9 @@ pub struct Flags {
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
     /// Host name of the container
     #[arg(short = 'h', long)]
     pub hostname: Option<String>,

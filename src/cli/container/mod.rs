@@ -31,8 +31,10 @@ use super::context::Context;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create and start a container
+    #[command(disable_help_flag = true)]
     Run(Box<Run>),
     /// Create a container without starting it
+    #[command(disable_help_flag = true)]
     Create(Box<Create>),
     /// Start containers
     Start(Start),

@@ -123,7 +123,11 @@ impl Body {
     fn control(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let machine = self.hub.machine.borrow();
         let machine = machine.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        AsyncFd::register(machine.control_fd().try_clone_to_owned()?)
+        let descriptor = machine.control_fd().try_clone_to_owned()?;
+        // SAFETY: the registration must end before the descriptor is closed; the `OwnedFd`
+        // moves into the `AsyncFd`, which deregisters it before it drops it, and nobody else
+        // knows this duplicate's number.
+        Ok(unsafe { AsyncFd::register(descriptor) }?)
     }
 
     async fn boot(&mut self, control: &AsyncFd<OwnedFd>) -> Result<(), End> {
