@@ -1,0 +1,6 @@
+//! The agent as a whole, in namespaces on this machine.
+
+mod harness;
+mod processes;
+mod root;
+mod streams;
