@@ -175,22 +175,39 @@ impl<'a> Machine<'a> {
                             return Ok(Some(stop::reason(status, &self.console.tail())));
                         }
                     }
-                    _ => self.device(*event)?,
+                    _ => {
+                        if self.device(*event)? {
+                            return self.end_guest().map(Some);
+                        }
+                    }
                 }
             }
         }
     }
 
-    fn device(&mut self, event: Ready) -> Result<(), Failure> {
+    /// Something of a device; true when the guest has begun to switch itself off.
+    fn device(&mut self, event: Ready) -> Result<bool, Failure> {
         let index = (event.owner - 1) as usize / 2;
         let Some(transport) = self.transports.get_mut(index) else {
-            return Ok(());
+            return Ok(false);
         };
         if event.owner == transport_owner(index) {
-            Ok(transport.transport_event(event)?)
+            transport.transport_event(event)?;
+            Ok(transport.leaving())
         } else {
-            Ok(transport.device_event(event)?)
+            transport.device_event(event)?;
+            Ok(false)
         }
+    }
+
+    /// End a guest that is switching itself off. A kernel does that after the last write;
+    /// then it takes its devices apart one by one, which nobody needs to wait for.
+    fn end_guest(&mut self) -> Result<StopReason, Failure> {
+        nix::sys::signal::kill(self.guest, Signal::SIGKILL).while_doing("end the guest")?;
+        waitpid(self.guest, None).while_doing("wait for the guest's process")?;
+        self.console.drain();
+        let status = WaitStatus::Exited(self.guest, 0);
+        Ok(stop::reason(status, &self.console.tail()))
     }
 
     /// A message of the creator's; false when it is gone.

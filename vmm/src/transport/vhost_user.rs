@@ -94,6 +94,7 @@ impl VhostUser {
             poller: poller.clone(),
             cache,
             acked: 0,
+            leaving: false,
             failure: None,
         };
         Ok(Self {
@@ -116,6 +117,11 @@ impl VhostUser {
                 port.kick(index as usize).map_err(TransportError::Device)
             }
         }
+    }
+
+    /// Whether the guest has begun to switch the device off.
+    pub(crate) fn leaving(&self) -> bool {
+        self.port().leaving
     }
 
     /// One of the device's own descriptors is ready.
@@ -202,6 +208,8 @@ struct Port {
     poller: Poller,
     cache: MemoryCache,
     acked: u64,
+    /// Whether the guest has switched a running queue off: it is shutting down.
+    leaving: bool,
     /// A device failure that happened inside of a message's handler.
     failure: Option<DeviceError>,
 }
@@ -432,7 +440,9 @@ impl VhostUserBackendReqHandlerMut for Port {
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> VhostResult<()> {
-        self.at(index)?.1.enabled = enable;
+        let (queue, ring) = self.at(index)?;
+        ring.enabled = enable;
+        self.leaving |= !enable && queue.ready();
         self.update(index)
     }
 
