@@ -38,7 +38,8 @@ pub(crate) fn unshare() -> Result<(), JailError> {
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
     unshare_flags(all).map_err(|errno| {
         JailError::new("make namespaces for the machine", errno).with_advice(
             ": user namespaces must be allowed (sysctl kernel.unprivileged_userns_clone, \

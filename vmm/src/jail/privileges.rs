@@ -12,8 +12,6 @@ pub(crate) struct Limits {
     /// Processes and threads of the machine's user. Meaningful only where that user is the
     /// machine's own.
     pub(crate) processes: Option<u64>,
-    /// The size of a file that it may write.
-    pub(crate) file_size: Option<u64>,
 }
 
 /// Give every capability up for good.
@@ -48,9 +46,6 @@ pub(crate) fn limit(limits: Limits) -> Result<(), JailError> {
     setrlimit(Resource::RLIMIT_MSGQUEUE, 0, 0).step(step)?;
     if let Some(processes) = limits.processes {
         setrlimit(Resource::RLIMIT_NPROC, processes, processes).step(step)?;
-    }
-    if let Some(size) = limits.file_size {
-        setrlimit(Resource::RLIMIT_FSIZE, size, size).step(step)?;
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ const BASE: &str = "/tmp";
 pub(crate) enum RootFile<'a> {
     /// A directory.
     Directory(&'static str),
+    /// A file system in memory of its own, which stays writable, and its size.
+    Scratch(&'static str, u64),
     /// A copy of a file's first bytes.
     Copy(&'static str, &'a mut dyn CopySource),
     /// The host's file or directory at the same place, read-only.
@@ -60,6 +62,11 @@ impl Root {
         let step = "fill the machine's root directory";
         match file {
             RootFile::Directory(path) => fs::create_dir_all(inside(path)).step(step),
+            RootFile::Scratch(path, size) => {
+                let target = inside(path);
+                fs::create_dir_all(&target).step(step)?;
+                tmpfs(&target, size).step(step)
+            }
             RootFile::Copy(path, source) => {
                 let mut target = File::create(inside(path)).step(step)?;
                 io::copy(source, &mut target).step(step)?;
@@ -72,12 +79,7 @@ impl Root {
                 let target = inside(&path);
                 make_target(&target, kind.is_dir()).step(step)?;
                 bind(&path, &target).step(step)?;
-                let flags = MsFlags::MS_BIND
-                    | MsFlags::MS_REMOUNT
-                    | MsFlags::MS_RDONLY
-                    | MsFlags::MS_NOSUID
-                    | MsFlags::MS_NODEV;
-                remount(&target, flags).step(step)
+                remount(&target, READ_ONLY).step(step)
             }
             RootFile::Device(path) => {
                 let target = inside(path);
@@ -96,6 +98,30 @@ impl Root {
         umount2(".", MntFlags::MNT_DETACH).step(step)?;
         chdir("/").step(step)
     }
+
+    /// Let nobody change the root directory of this process any more.
+    pub(crate) fn freeze() -> Result<(), JailError> {
+        remount(Path::new("/"), READ_ONLY).step("make the machine's root directory read-only")
+    }
+}
+
+/// How a mount is changed to be read-only and harmless.
+const READ_ONLY: MsFlags = MsFlags::MS_BIND
+    .union(MsFlags::MS_REMOUNT)
+    .union(MsFlags::MS_RDONLY)
+    .union(MsFlags::MS_NOSUID)
+    .union(MsFlags::MS_NODEV);
+
+fn tmpfs(target: &Path, size: u64) -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let options = format!("size={size},nr_inodes=4096,mode=0755");
+    mount(
+        Some("hull"),
+        target,
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )
 }
 
 fn inside(path: impl AsRef<Path>) -> PathBuf {

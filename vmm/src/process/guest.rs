@@ -81,7 +81,6 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     jail::limit(Limits {
         descriptors: 1024,
         processes: Some(32768),
-        file_size: None,
     })?;
     jail::drop_capabilities()?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind the guest to its parent")?;

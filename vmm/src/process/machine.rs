@@ -31,10 +31,13 @@ const CONSOLE: u32 = 1;
 const GUEST: u32 = 2;
 
 /// Where the guest finds its initramfs.
-const INITRAMFS: &str = "/initramfs";
+const INITRAMFS: &str = "/dev/shm/initramfs";
 
-/// Room in the root directory beside guest memory.
-const ROOT_ROOM: u64 = 16 << 20;
+/// The size of the root directory, which holds little more than names.
+const ROOT_SIZE: u64 = 1 << 20;
+
+/// Room for the initramfs beside guest memory.
+const SCRATCH_ROOM: u64 = 64 << 20;
 
 /// The vsock device's place in the list of transports: always the first.
 const VSOCK: usize = 0;
@@ -88,9 +91,13 @@ impl<'a> Machine<'a> {
             shares,
         } = files;
         let mut initramfs = File::from(initramfs);
-        let root = Root::new((u64::from(spec.memory_mib) << 20) + ROOT_ROOM)?;
+        let root = Root::new(ROOT_SIZE)?;
         root.add(RootFile::Directory("/run"))?;
-        root.add(RootFile::Directory("/dev/shm"))?;
+        // Guest memory, and the only place that can be written to.
+        root.add(RootFile::Scratch(
+            "/dev/shm",
+            (u64::from(spec.memory_mib) << 20) + SCRATCH_ROOM,
+        ))?;
         root.add(RootFile::Device("/dev/null"))?;
         root.add(RootFile::Directory("/proc"))?;
         root.add(RootFile::Copy("/proc/cpuinfo", &mut cpu_information))?;
@@ -112,6 +119,7 @@ impl<'a> Machine<'a> {
             let own = poller.for_owner(transport_owner(index));
             transports.push(VhostUser::new(listener, device, own, cache.clone())?);
         }
+        Root::freeze()?;
         let (reader, writer) = io::pipe().while_doing("make a pipe")?;
         let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
             .while_doing("make the guest's console")?;
@@ -136,7 +144,6 @@ impl<'a> Machine<'a> {
         jail::limit(Limits {
             descriptors: 8192,
             processes: None,
-            file_size: None,
         })?;
         jail::drop_capabilities()?;
         Ok(Self {
@@ -256,6 +263,8 @@ fn devices(
         .duplicate()
         .while_doing("share the control channel")?;
     let on_ready = Box::new(move || {
+        // The kernel has unpacked it long ago.
+        let _ = std::fs::remove_file(INITRAMFS);
         // A creator that is gone is noticed on the channel itself.
         let _ = events.send(&Report::Ready, &[]);
     });

@@ -61,10 +61,25 @@ pub fn vmm_main() -> ExitCode {
     // SAFETY: the creator put the channel on descriptor 0, and nothing else in this new
     // process uses the number: standard input is never touched.
     let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(0) });
+    // Whatever else the creator had open is none of the machine's business.
+    // SAFETY: nothing in this new process owns a descriptor above the standard ones yet.
+    unsafe { libc::close_range(3, u32::MAX, 0) };
+    report_panics(&channel);
     match set_up(&channel) {
         Ok(set_up) => run(channel, set_up),
         Err(failure) => fail(&channel, &failure),
     }
+}
+
+/// A panic is a bug; the creator learns where. There is no standard error to print it to.
+fn report_panics(channel: &Channel) {
+    let Ok(channel) = channel.duplicate() else {
+        return;
+    };
+    std::panic::set_hook(Box::new(move |panic| {
+        let reason = StopReason::Failed(format!("the machine's process has a bug: {panic}"));
+        let _ = channel.send(&Report::Stopped(reason), &[]);
+    }));
 }
 
 /// Tell the creator what failed. If it is gone, nobody is left to be told.
