@@ -17,6 +17,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(vmm::VMM_ARGUMENT) {
         return vmm::vmm_main();
     }
+    if std::env::args().nth(1).as_deref() == Some(life::AS_USER) {
+        return life::as_user();
+    }
     let mut arguments = Arguments::from_args();
     // Guests of one test at a time have the machine for themselves.
     arguments.test_threads.get_or_insert(2);
