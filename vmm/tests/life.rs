@@ -30,7 +30,10 @@ pub const TESTS: &[(&str, fn())] = &[
         "life::reboot_does_not_start_again",
         reboot_does_not_start_again,
     ),
-    ("life::ordinary_users_have_machines_too", ordinary_users_have_machines_too),
+    (
+        "life::ordinary_users_have_machines_too",
+        ordinary_users_have_machines_too,
+    ),
 ];
 
 /// The argument that makes the test program boot one machine as whoever it runs as.
@@ -56,7 +59,11 @@ fn ordinary_users_have_machines_too() {
         command.uid(4711).gid(4711);
     }
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The other side of that test.
@@ -162,7 +169,7 @@ fn reboot_does_not_start_again() {
 }
 
 /// Every process whose command line contains a machine's name as a word of its own.
-fn processes_named(name: &str) -> Vec<i32> {
+pub fn processes_named(name: &str) -> Vec<i32> {
     let own = std::process::id() as i32;
     fs::read_dir("/proc")
         .unwrap()

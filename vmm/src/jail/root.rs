@@ -1,7 +1,10 @@
 //! The root directory of a machine: a small file system in memory, and nothing else.
 
+use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +27,15 @@ pub(crate) enum RootFile<'a> {
     Copy(&'static str, &'a mut dyn CopySource),
     /// The host's file or directory at the same place, read-only.
     ReadOnly(PathBuf),
+    /// A directory of the host with everything that is mounted in it.
+    Tree {
+        /// The directory, opened in this mount namespace.
+        source: File,
+        /// Where it shall be.
+        target: String,
+        /// Whether the host's kernel refuses every change through this mount.
+        read_only: bool,
+    },
     /// The host's device node at the same place.
     Device(&'static str),
 }
@@ -80,6 +92,17 @@ impl Root {
                 make_target(&target, kind.is_dir()).step(step)?;
                 bind(&path, &target).step(step)?;
                 remount(&target, READ_ONLY).step(step)
+            }
+            RootFile::Tree {
+                source,
+                target,
+                read_only,
+            } => {
+                let target = inside(target);
+                fs::create_dir_all(&target).step(step)?;
+                let source = format!("/proc/self/fd/{}", source.as_raw_fd());
+                bind(Path::new(&source), &target).step("mount a shared directory")?;
+                restrict_tree(&target, read_only).step("restrict a shared directory")
             }
             RootFile::Device(path) => {
                 let target = inside(path);
@@ -149,6 +172,38 @@ fn bind(source: &Path, target: &Path) -> nix::Result<()> {
         MsFlags::MS_BIND | MsFlags::MS_REC,
         none,
     )
+}
+
+/// Change the flags of a mount and of everything mounted in it.
+fn restrict_tree(target: &Path, read_only: bool) -> io::Result<()> {
+    let path = CString::new(target.as_os_str().as_bytes())?;
+    let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    if read_only {
+        attributes |= libc::MOUNT_ATTR_RDONLY;
+    }
+    let change = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a C string and `change` has the size that is given; both outlive
+    // the call, which only reads them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::AT_RECURSIVE,
+            &raw const change,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Change a mount's flags, keeping those that the host's mount has and that may not be

@@ -13,12 +13,12 @@ use nix::unistd::Pid;
 
 use super::console::Console;
 use super::guest::{self, Start};
-use super::{Failure, While, stop};
+use super::{Failure, While, fds, stop};
 use crate::StopReason;
 use crate::control::{Channel, Command, Report};
-use crate::devices::VirtioDevice;
 use crate::devices::block::{Block, Disk};
 use crate::devices::vsock::Vsock;
+use crate::devices::{VirtioDevice, kind};
 use crate::engine::{Attachment, uml};
 use crate::jail::{self, Limits, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
@@ -29,6 +29,7 @@ use crate::transport::{MemoryCache, VhostUser};
 const CONTROL: u32 = 0;
 const CONSOLE: u32 = 1;
 const GUEST: u32 = 2;
+const SHARES: u32 = 3;
 
 /// Where the guest finds its initramfs.
 const INITRAMFS: &str = "/dev/shm/initramfs";
@@ -47,9 +48,10 @@ pub(super) fn main(
     channel: &Channel,
     spec: &LaunchSpec,
     files: LaunchFiles,
+    shares: Option<Channel>,
     cpu_information: &[u8],
 ) -> ExitCode {
-    let reason = match Machine::start(channel, spec, files, cpu_information) {
+    let reason = match Machine::start(channel, spec, files, shares, cpu_information) {
         Ok(mut machine) => match machine.serve() {
             Ok(reason) => reason,
             Err(failure) => Some(StopReason::Failed(failure.to_string())),
@@ -71,6 +73,7 @@ struct Machine<'a> {
     poller: Poller,
     transports: Vec<VhostUser>,
     console: Console,
+    shares: Option<Channel>,
     guest: Pid,
     _guest_fd: OwnedFd,
 }
@@ -80,6 +83,7 @@ impl<'a> Machine<'a> {
         channel: &'a Channel,
         spec: &LaunchSpec,
         files: LaunchFiles,
+        shares: Option<Channel>,
         mut cpu_information: &[u8],
     ) -> Result<Self, Failure> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind to the parent")?;
@@ -88,7 +92,7 @@ impl<'a> Machine<'a> {
             initramfs,
             console,
             disks,
-            shares,
+            ..
         } = files;
         let mut initramfs = File::from(initramfs);
         let root = Root::new(ROOT_SIZE)?;
@@ -119,6 +123,22 @@ impl<'a> Machine<'a> {
             let own = poller.for_owner(transport_owner(index));
             transports.push(VhostUser::new(listener, device, own, cache.clone())?);
         }
+        if let Some(channel) = &shares {
+            for index in 0..spec.shares.len() {
+                let socket = format!("/run/{}", transports.len() + index);
+                let listener = UnixListener::bind(&socket).while_doing("make a device socket")?;
+                channel
+                    .send(&(), &[listener.as_fd()])
+                    .map_err(Failure::Control)?;
+                attachments.push(Attachment {
+                    kind: kind::FS,
+                    socket,
+                });
+            }
+            poller
+                .watch(channel.as_fd(), SHARES)
+                .while_doing("watch the shared directories")?;
+        }
         Root::freeze()?;
         let (reader, writer) = io::pipe().while_doing("make a pipe")?;
         let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
@@ -130,8 +150,7 @@ impl<'a> Machine<'a> {
             console: File::from(OwnedFd::from(writer)),
             cpu: if spec.cpus == 1 { choose_cpu() } else { None },
         })?;
-        drop(shares);
-        let guest_fd = guest::pidfd(guest).while_doing("watch the guest's process")?;
+        let guest_fd = fds::pidfd(guest).while_doing("watch the guest's process")?;
         poller
             .watch(channel.as_fd(), CONTROL)
             .while_doing("watch the control channel")?;
@@ -142,7 +161,7 @@ impl<'a> Machine<'a> {
             .watch(guest_fd.as_fd(), GUEST)
             .while_doing("watch the guest's process")?;
         jail::limit(Limits {
-            descriptors: 8192,
+            descriptors: Some(8192),
             processes: None,
         })?;
         jail::drop_capabilities()?;
@@ -151,6 +170,7 @@ impl<'a> Machine<'a> {
             poller,
             transports,
             console,
+            shares,
             guest,
             _guest_fd: guest_fd,
         })
@@ -176,6 +196,7 @@ impl<'a> Machine<'a> {
                             self.poller.unwatch(pipe).while_doing("leave the console")?;
                         }
                     }
+                    (0, SHARES) => return Ok(Some(self.shares_end())),
                     (0, _) => {
                         if let Some(status) = self.guest_status()? {
                             self.console.drain();
@@ -215,6 +236,15 @@ impl<'a> Machine<'a> {
         self.console.drain();
         let status = WaitStatus::Exited(self.guest, 0);
         Ok(stop::reason(status, &self.console.tail()))
+    }
+
+    /// The process of the shared directories ended before the guest: why?
+    fn shares_end(&self) -> StopReason {
+        let received = self.shares.as_ref().map(Channel::receive::<Report>);
+        match received {
+            Some(Ok(Some((Report::Stopped(reason), _)))) => reason,
+            _ => StopReason::Failed("the shared directories' process died".to_owned()),
+        }
     }
 
     /// A message of the creator's; false when it is gone.
