@@ -168,7 +168,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), 
     for share in &config.shares {
         let directory = OpenOptions::new()
             .read(true)
-            .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_PATH)
+            .custom_flags(nix::libc::O_PATH)
             .open(&share.source)
             .map_err(|source| StartError::Open {
                 what: "shared directory",

@@ -22,6 +22,10 @@ pub const TESTS: &[(&str, fn())] = &[
         changes_of_the_host_show_at_once,
     ),
     (
+        "shares::a_file_alone_can_be_shared",
+        a_file_alone_can_be_shared,
+    ),
+    (
         "shares::kill_takes_their_process_along",
         kill_takes_their_process_along,
     ),
@@ -116,6 +120,30 @@ fn changes_of_the_host_show_at_once() {
     }
     fs::remove_file(&file).unwrap();
     assert!(ask(&machine, "read /data/file").starts_with("error: No such file"));
+}
+
+fn a_file_alone_can_be_shared() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["shared", "private"] {
+        fs::write(directory.path().join(name), name).unwrap();
+    }
+    let mut config = config("shares-file");
+    config.shares = vec![
+        share("rw", &directory.path().join("shared"), false),
+        share("ro", &directory.path().join("shared"), true),
+    ];
+    let machine = boot(&config);
+    assert_eq!(ask(&machine, "mount rw /rw virtiofs rw"), "ok");
+    assert_eq!(ask(&machine, "mount ro /ro virtiofs rw"), "ok");
+    assert_eq!(ask(&machine, "list /rw"), "shared");
+    assert_eq!(ask(&machine, "read /ro/shared"), "shared");
+    assert_eq!(ask_with(&machine, "write /rw/shared 0", b"SH"), b"ok\n");
+    assert_eq!(
+        fs::read_to_string(directory.path().join("shared")).unwrap(),
+        "SHared"
+    );
+    assert!(ask(&machine, "write /ro/shared 0").contains("Read-only file system"));
+    assert!(ask(&machine, "write /rw/other 0").contains("Read-only file system"));
 }
 
 fn kill_takes_their_process_along() {

@@ -27,12 +27,12 @@ pub(crate) enum RootFile<'a> {
     Copy(&'static str, &'a mut dyn CopySource),
     /// The host's file or directory at the same place, read-only.
     ReadOnly(PathBuf),
-    /// A directory of the host with everything that is mounted in it.
+    /// A file or directory of the host, with everything that is mounted in it.
     Tree {
-        /// The directory, opened in this mount namespace.
+        /// The file or directory, opened in this mount namespace.
         source: File,
         /// Where it shall be.
-        target: String,
+        target: PathBuf,
         /// Whether the host's kernel refuses every change through this mount.
         read_only: bool,
     },
@@ -99,7 +99,8 @@ impl Root {
                 read_only,
             } => {
                 let target = inside(target);
-                fs::create_dir_all(&target).step(step)?;
+                let directory = source.metadata().step(step)?.is_dir();
+                make_target(&target, directory).step(step)?;
                 let source = format!("/proc/self/fd/{}", source.as_raw_fd());
                 bind(Path::new(&source), &target).step("mount a shared directory")?;
                 restrict_tree(&target, read_only).step("restrict a shared directory")

@@ -90,12 +90,15 @@ impl<'a> Server<'a> {
             shares.push(share.while_doing("prepare a shared directory")?);
         }
         let root = Root::new(ROOT_SIZE)?;
-        for (index, (spec, source)) in specs.iter().zip(sources).enumerate() {
-            let read_only = spec.read_only;
+        for (index, ((spec, place), source)) in specs.iter().zip(&places).zip(sources).enumerate() {
+            let mut target = PathBuf::from(mount_point(index));
+            if !place.directory {
+                target.extend(place.path.file_name());
+            }
             root.add(RootFile::Tree {
                 source,
-                target: mount_point(index),
-                read_only,
+                target,
+                read_only: spec.read_only,
             })?;
         }
         root.enter()?;
@@ -163,6 +166,7 @@ fn mount_point(index: usize) -> String {
 /// which nothing can be mounted in another one.
 struct Place {
     path: PathBuf,
+    directory: bool,
     identity: (u64, u64),
 }
 
@@ -171,31 +175,29 @@ impl Place {
         use std::os::fd::AsRawFd;
         let what = "find a shared directory";
         let path = fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()));
-        let identity = identity(&File::from(directory.try_clone().while_doing(what)?));
+        let opened = File::from(directory.try_clone().while_doing(what)?);
+        let metadata = opened.metadata().while_doing(what)?;
         Ok(Self {
             path: path.while_doing(what)?,
-            identity: identity.while_doing(what)?,
+            directory: metadata.is_dir(),
+            identity: (metadata.dev(), metadata.ino()),
         })
     }
 
     /// Open it in the mount namespace that the process is in now.
     fn open_again(&self) -> Result<File, Failure> {
         let what = "open a shared directory again";
-        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
         let opened = OpenOptions::new()
             .read(true)
             .custom_flags(flags)
             .open(&self.path);
         let directory = opened.while_doing(what)?;
-        if identity(&directory).while_doing(what)? == self.identity {
+        let metadata = directory.metadata().while_doing(what)?;
+        if (metadata.dev(), metadata.ino()) == self.identity {
             Ok(directory)
         } else {
             Err(io::Error::other("another one has taken its place")).while_doing(what)
         }
     }
-}
-
-fn identity(directory: &File) -> io::Result<(u64, u64)> {
-    let metadata = directory.metadata()?;
-    Ok((metadata.dev(), metadata.ino()))
 }
