@@ -25,8 +25,8 @@ pub(crate) enum RootFile<'a> {
     Scratch(&'static str, u64),
     /// A copy of a file's first bytes.
     Copy(&'static str, &'a mut dyn CopySource),
-    /// The host's file or directory at the same place, read-only.
-    ReadOnly(PathBuf),
+    /// The host's directory at the same place, if it has one, read-only.
+    ReadOnly(&'static str),
     /// A file or directory of the host, with everything that is mounted in it.
     Tree {
         /// The file or directory, opened in this mount namespace.
@@ -87,11 +87,14 @@ impl Root {
                     .step(step)
             }
             RootFile::ReadOnly(path) => {
-                let kind = fs::metadata(&path).step(step)?;
-                let target = inside(&path);
+                // Not every host has each of them.
+                let Ok(kind) = fs::metadata(path) else {
+                    return Ok(());
+                };
+                let target = inside(path);
                 make_target(&target, kind.is_dir()).step(step)?;
-                bind(&path, &target).step(step)?;
-                remount(&target, READ_ONLY).step(step)
+                bind(Path::new(path), &target).step(step)?;
+                restrict_tree(&target, true).step(step)
             }
             RootFile::Tree {
                 source,
@@ -125,16 +128,10 @@ impl Root {
 
     /// Let nobody change the root directory of this process any more.
     pub(crate) fn freeze() -> Result<(), JailError> {
-        remount(Path::new("/"), READ_ONLY).step("make the machine's root directory read-only")
+        let root = Path::new("/");
+        restrict(root, true, 0).step("make the machine's root directory read-only")
     }
 }
-
-/// How a mount is changed to be read-only and harmless.
-const READ_ONLY: MsFlags = MsFlags::MS_BIND
-    .union(MsFlags::MS_REMOUNT)
-    .union(MsFlags::MS_RDONLY)
-    .union(MsFlags::MS_NOSUID)
-    .union(MsFlags::MS_NODEV);
 
 fn tmpfs(target: &Path, size: u64) -> nix::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -177,6 +174,11 @@ fn bind(source: &Path, target: &Path) -> nix::Result<()> {
 
 /// Change the flags of a mount and of everything mounted in it.
 fn restrict_tree(target: &Path, read_only: bool) -> io::Result<()> {
+    restrict(target, read_only, libc::AT_RECURSIVE)
+}
+
+/// Make a mount harmless, and read-only if wanted.
+fn restrict(target: &Path, read_only: bool, flags: libc::c_int) -> io::Result<()> {
     let path = CString::new(target.as_os_str().as_bytes())?;
     let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     if read_only {
@@ -195,7 +197,7 @@ fn restrict_tree(target: &Path, read_only: bool) -> io::Result<()> {
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            libc::AT_RECURSIVE,
+            flags,
             &raw const change,
             size_of::<libc::mount_attr>(),
         )
@@ -205,24 +207,4 @@ fn restrict_tree(target: &Path, read_only: bool) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-/// Change a mount's flags, keeping those that the host's mount has and that may not be
-/// taken away in a user namespace.
-fn remount(target: &Path, flags: MsFlags) -> nix::Result<()> {
-    use nix::sys::statvfs::{FsFlags, statvfs};
-    let none: Option<&str> = None;
-    let old = statvfs(target)?.flags();
-    let mut flags = flags;
-    for (old_flag, flag) in [
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
-    ] {
-        if old.contains(old_flag) {
-            flags |= flag;
-        }
-    }
-    mount(none, target, none, flags, none)
 }

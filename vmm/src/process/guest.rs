@@ -6,7 +6,7 @@ use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::personality::{self, Persona};
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
@@ -23,8 +23,8 @@ pub(super) struct Start<'a> {
     pub(super) executable: OwnedFd,
     /// Its standard output and error.
     pub(super) console: File,
-    /// The CPU that it and its children run on; none means all.
-    pub(super) cpu: Option<usize>,
+    /// Whether it and its children run on one CPU only.
+    pub(super) one_cpu: bool,
 }
 
 /// Make the guest's process. It dies with the caller.
@@ -57,7 +57,9 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     dup2_stderr(&start.console).while_doing("set the guest's output")?;
     // The guest kernel signals its process group when it panics.
     setsid().while_doing("make a session")?;
-    if let Some(cpu) = start.cpu {
+    if start.one_cpu {
+        // The one that the host's scheduler has just found for this process.
+        let cpu = sched_getcpu().while_doing("choose a CPU")?;
         let mut set = CpuSet::new();
         set.set(cpu).while_doing("choose a CPU")?;
         sched_setaffinity(Pid::from_raw(0), &set).while_doing("choose a CPU")?;

@@ -380,6 +380,7 @@ impl VhostUserBackendReqHandlerMut for Port {
     fn get_vring_base(&mut self, index: u32) -> VhostResult<VhostUserVringState> {
         let poller = self.poller.clone();
         let (queue, ring) = self.at(index)?;
+        let running = queue.ready();
         queue.ring.set_ready(false);
         queue.interrupt = None;
         if let Some(kick) = ring.kick.take()
@@ -390,6 +391,7 @@ impl VhostUserBackendReqHandlerMut for Port {
                 .map_err(VhostError::ReqHandlerError)?;
         }
         let next = queue.ring.next_avail();
+        self.leaving |= running;
         Ok(VhostUserVringState::new(index, u32::from(next)))
     }
 
@@ -442,7 +444,8 @@ impl VhostUserBackendReqHandlerMut for Port {
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> VhostResult<()> {
         let (queue, ring) = self.at(index)?;
         ring.enabled = enable;
-        self.leaving |= !enable && queue.ready();
+        let leaving = !enable && queue.ready();
+        self.leaving |= leaving;
         self.update(index)
     }
 
