@@ -39,7 +39,10 @@ fn boot_time() {
         },
         Disk {
             serial: "writable".to_owned(),
-            source: DiskSource::Writable { path, durable: false },
+            source: DiskSource::Writable {
+                path,
+                durable: false,
+            },
         },
     ];
     let (mut started, mut ready, mut ended) = (Vec::new(), Vec::new(), Vec::new());
@@ -80,9 +83,12 @@ fn memory(pid: i32) {
     let mut at = 0;
     while let Some(pid) = all.get(at).copied() {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        all.extend(children.unwrap_or_default().split_whitespace().filter_map(|word| {
-            word.parse::<i32>().ok()
-        }));
+        all.extend(
+            children
+                .unwrap_or_default()
+                .split_whitespace()
+                .filter_map(|word| word.parse::<i32>().ok()),
+        );
         at += 1;
     }
     for pid in all {
@@ -115,7 +121,10 @@ fn disks() {
     let mut config = config("disks");
     config.disks = vec![Disk {
         serial: "writable".to_owned(),
-        source: DiskSource::Writable { path, durable: false },
+        source: DiskSource::Writable {
+            path,
+            durable: false,
+        },
     }];
     let machine = boot(&config);
     let rate = |time: Duration| size as f64 / 1e6 / time.as_secs_f64();

@@ -140,7 +140,8 @@ pub enum DiskSource {
 pub struct DirShare {
     /// The name to mount: up to 36 bytes.
     pub tag: String,
-    /// The directory on the host.
+    /// The directory on the host. When it is a file, the guest mounts a directory with this
+    /// file alone in it, under its own name.
     pub source: PathBuf,
     /// Whether the host refuses every change.
     pub read_only: bool,

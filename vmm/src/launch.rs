@@ -5,10 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::tcg;
 use crate::{
     DiskSource, EngineKind, GuestArch, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG, MachineConfig,
     StartError,
@@ -23,7 +24,6 @@ pub(crate) struct LaunchSpec {
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
     pub(crate) console: bool,
-    pub(crate) qemu: Option<PathBuf>,
     pub(crate) disks: Vec<DiskSpec>,
     pub(crate) shares: Vec<ShareSpec>,
 }
@@ -53,6 +53,11 @@ pub(crate) struct ShareSpec {
 }
 
 impl LaunchSpec {
+    /// Whether the program to execute is another one than the guest kernel.
+    pub(crate) fn has_emulator(&self) -> bool {
+        self.engine == EngineKind::Tcg
+    }
+
     /// How many descriptors belong to this description.
     pub(crate) fn descriptors(&self) -> usize {
         let disks: usize = self
@@ -63,7 +68,7 @@ impl LaunchSpec {
                 DiskKind::Writable { .. } => 1,
             })
             .sum();
-        2 + usize::from(self.console) + disks + self.shares.len()
+        2 + usize::from(self.has_emulator()) + usize::from(self.console) + disks + self.shares.len()
     }
 }
 
@@ -72,6 +77,7 @@ impl LaunchSpec {
 pub(crate) struct LaunchFiles {
     pub(crate) kernel: OwnedFd,
     pub(crate) initramfs: OwnedFd,
+    pub(crate) emulator: Option<OwnedFd>,
     pub(crate) console: Option<OwnedFd>,
     pub(crate) disks: Vec<Vec<OwnedFd>>,
     pub(crate) shares: Vec<OwnedFd>,
@@ -81,6 +87,7 @@ impl LaunchFiles {
     /// The descriptors in the order in which they travel.
     pub(crate) fn into_vec(self) -> Vec<OwnedFd> {
         let mut all = vec![self.kernel, self.initramfs];
+        all.extend(self.emulator);
         all.extend(self.console);
         all.extend(self.disks.into_iter().flatten());
         all.extend(self.shares);
@@ -95,6 +102,11 @@ impl LaunchFiles {
         let mut fds = fds.into_iter();
         let kernel = fds.next()?;
         let initramfs = fds.next()?;
+        let emulator = if spec.has_emulator() {
+            Some(fds.next()?)
+        } else {
+            None
+        };
         let console = if spec.console {
             Some(fds.next()?)
         } else {
@@ -112,6 +124,7 @@ impl LaunchFiles {
         Some(Self {
             kernel,
             initramfs,
+            emulator,
             console,
             disks,
             shares,
@@ -124,6 +137,16 @@ pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), 
     check(config)?;
     let kernel = open_file(&config.kernel, "guest kernel", false)?;
     let initramfs = open_file(&config.initramfs, "initramfs", false)?;
+    let emulator = match config.engine {
+        EngineKind::Uml => None,
+        EngineKind::Tcg => {
+            let path = config
+                .qemu
+                .clone()
+                .unwrap_or_else(|| tcg::default_program(config.arch));
+            Some(open_file(&path, "QEMU program", false)?)
+        }
+    };
     let console = match &config.console {
         Some(path) => Some(
             OpenOptions::new()
@@ -168,7 +191,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), 
     for share in &config.shares {
         let directory = OpenOptions::new()
             .read(true)
-            .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_PATH)
+            .custom_flags(nix::libc::O_PATH)
             .open(&share.source)
             .map_err(|source| StartError::Open {
                 what: "shared directory",
@@ -188,7 +211,6 @@ pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), 
         memory_mib: config.memory_mib,
         cpus: config.cpus,
         console: console.is_some(),
-        qemu: config.qemu.clone(),
         disks: disk_specs,
         shares: share_specs,
     };
@@ -197,6 +219,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), 
         LaunchFiles {
             kernel,
             initramfs,
+            emulator,
             console,
             disks,
             shares,

@@ -69,6 +69,7 @@ impl Machine {
             .env_clear()
             .stdin(Stdio::from(theirs.into_fd()))
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .map_err(StartError::Spawn)?;
         let machine = Self {

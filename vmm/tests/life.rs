@@ -1,10 +1,14 @@
 //! How machines start and end.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
-use vmm::{Machine, StartError, StopReason};
+use vmm::{EngineKind, GuestArch, Machine, MachineConfig, StartError, StopReason};
 
-use crate::support::{ask, boot, config, end, open};
+use crate::support::{ask, boot, config, end, initramfs, kernel, open};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("life::boots_and_powers_off", boots_and_powers_off),
@@ -26,7 +30,63 @@ pub const TESTS: &[(&str, fn())] = &[
         "life::reboot_does_not_start_again",
         reboot_does_not_start_again,
     ),
+    (
+        "life::ordinary_users_have_machines_too",
+        ordinary_users_have_machines_too,
+    ),
 ];
+
+/// The argument that makes the test program boot one machine as whoever it runs as.
+pub const AS_USER: &str = "__as_user";
+
+fn ordinary_users_have_machines_too() {
+    // Everything where anybody can read it, wherever the checkout lies.
+    let directory = tempfile::tempdir().unwrap();
+    let everyone = Permissions::from_mode(0o755);
+    fs::set_permissions(directory.path(), everyone.clone()).unwrap();
+    let place = |source: &Path, name: &str| {
+        let target = directory.path().join(name);
+        fs::copy(source, &target).unwrap();
+        fs::set_permissions(&target, everyone.clone()).unwrap();
+        target
+    };
+    let program = place(&std::env::current_exe().unwrap(), "program");
+    let kernel = place(&kernel("linux-um"), "kernel");
+    let initramfs = place(initramfs(), "initramfs");
+    let mut command = Command::new(program);
+    command.arg(AS_USER).arg(kernel).arg(initramfs);
+    if nix::unistd::getuid().is_root() {
+        command.uid(4711).gid(4711);
+    }
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// The other side of that test.
+pub fn as_user() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let config = MachineConfig {
+        name: "user".to_owned(),
+        engine: EngineKind::Uml,
+        arch: GuestArch::X86_64,
+        memory_mib: 64,
+        cpus: 1,
+        kernel: PathBuf::from(&arguments[2]),
+        initramfs: PathBuf::from(&arguments[3]),
+        disks: Vec::new(),
+        shares: Vec::new(),
+        console: None,
+        qemu: None,
+    };
+    let mut machine = boot(&config);
+    drop(open(&machine, "poweroff"));
+    assert_eq!(end(&mut machine), StopReason::PowerOff);
+    ExitCode::SUCCESS
+}
 
 fn boots_and_powers_off() {
     let mut machine = boot(&config("power-off"));
@@ -109,7 +169,7 @@ fn reboot_does_not_start_again() {
 }
 
 /// Every process whose command line contains a machine's name as a word of its own.
-fn processes_named(name: &str) -> Vec<i32> {
+pub fn processes_named(name: &str) -> Vec<i32> {
     let own = std::process::id() as i32;
     fs::read_dir("/proc")
         .unwrap()

@@ -6,6 +6,7 @@ mod support;
 
 mod block;
 mod life;
+mod shares;
 mod streams;
 
 use std::process::ExitCode;
@@ -17,10 +18,13 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(vmm::VMM_ARGUMENT) {
         return vmm::vmm_main();
     }
+    if std::env::args().nth(1).as_deref() == Some(life::AS_USER) {
+        return life::as_user();
+    }
     let mut arguments = Arguments::from_args();
     // Guests of one test at a time have the machine for themselves.
     arguments.test_threads.get_or_insert(2);
-    let tests: Vec<(&str, fn())> = [life::TESTS, streams::TESTS, block::TESTS]
+    let tests: Vec<(&str, fn())> = [life::TESTS, streams::TESTS, block::TESTS, shares::TESTS]
         .into_iter()
         .flatten()
         .copied()

@@ -8,6 +8,7 @@
 
 pub(crate) mod block;
 mod buffers;
+pub(crate) mod fs;
 mod queue;
 pub(crate) mod rng;
 pub(crate) mod vsock;

@@ -1,5 +1,6 @@
 //! CPU engines: how the guest's kernel is executed.
 
+pub(crate) mod tcg;
 pub(crate) mod uml;
 
 use std::ffi::CString;
@@ -20,4 +21,6 @@ pub(crate) struct Attachment {
     pub(crate) kind: u32,
     /// The vhost-user socket, in the machine's root directory.
     pub(crate) socket: String,
+    /// A shared directory's name.
+    pub(crate) tag: Option<String>,
 }

@@ -24,7 +24,7 @@ pub(crate) fn program(spec: &LaunchSpec, initramfs: &str, devices: &[Attachment]
         "noreboot".to_owned(),
         "panic=-1".to_owned(),
         LOOPS_PER_JIFFY.to_owned(),
-        "uml_dir=/run".to_owned(),
+        "uml_dir=/dev/shm".to_owned(),
     ];
     if spec.cpus > 1 {
         // Several CPUs need the other way of running guest processes.

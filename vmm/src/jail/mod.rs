@@ -8,8 +8,8 @@ mod namespaces;
 mod privileges;
 mod root;
 
-pub(crate) use namespaces::{become_nobody, unshare};
-pub(crate) use privileges::{Limits, drop_capabilities, limit};
+pub(crate) use namespaces::{become_nobody, unshare, unshare_for_files};
+pub(crate) use privileges::{Limits, drop_capabilities, keep_file_capabilities, limit};
 pub(crate) use root::{Root, RootFile};
 
 /// A step of the jail's construction that failed.

@@ -32,14 +32,31 @@ pub(crate) fn become_nobody() -> Result<(), JailError> {
 
 /// Enter new namespaces. Children, not the caller, are in the new PID namespace.
 pub(crate) fn unshare() -> Result<(), JailError> {
+    enter(
+        CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID | COMMON,
+        INSIDE_ID,
+    )
+}
+
+/// Enter new namespaces to serve files from: root stays the host's root, because files have
+/// all kinds of owners; an ordinary user is the guest's root.
+pub(crate) fn unshare_for_files() -> Result<(), JailError> {
+    if getuid().is_root() {
+        return unshare_flags(COMMON).step("make namespaces for the shared directories");
+    }
+    enter(CloneFlags::CLONE_NEWUSER | COMMON, 0)
+}
+
+/// Namespaces that every process of a machine has.
+const COMMON: CloneFlags = CloneFlags::CLONE_NEWNS
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWCGROUP);
+
+fn enter(flags: CloneFlags, inside: u32) -> Result<(), JailError> {
     let (uid, gid) = (getuid(), getgid());
-    let all = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
-    unshare_flags(all).map_err(|errno| {
+    unshare_flags(flags).map_err(|errno| {
         JailError::new("make namespaces for the machine", errno).with_advice(
             ": user namespaces must be allowed (sysctl kernel.unprivileged_userns_clone, \
              kernel.apparmor_restrict_unprivileged_userns, user.max_user_namespaces)",
@@ -47,6 +64,6 @@ pub(crate) fn unshare() -> Result<(), JailError> {
     })?;
     let step = "map the machine's user";
     fs::write("/proc/self/setgroups", "deny").step(step)?;
-    fs::write("/proc/self/uid_map", format!("{INSIDE_ID} {uid} 1")).step(step)?;
-    fs::write("/proc/self/gid_map", format!("{INSIDE_ID} {gid} 1")).step(step)
+    fs::write("/proc/self/uid_map", format!("{inside} {uid} 1")).step(step)?;
+    fs::write("/proc/self/gid_map", format!("{inside} {gid} 1")).step(step)
 }

@@ -1,36 +1,64 @@
 //! Capabilities and resource limits.
 
-use nix::sys::resource::{Resource, setrlimit};
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{JailError, Step};
 
 /// How much a process may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Open descriptors.
-    pub(crate) descriptors: u64,
+    /// Open descriptors; none means as many as the host allows.
+    pub(crate) descriptors: Option<u64>,
     /// Processes and threads of the machine's user. Meaningful only where that user is the
     /// machine's own.
     pub(crate) processes: Option<u64>,
-    /// The size of a file that it may write.
-    pub(crate) file_size: Option<u64>,
 }
+
+/// What serving files to a guest's root needs: files of any owner and mode. Device nodes
+/// cannot be made.
+const FILE_CAPABILITIES: [Capability; 7] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETUID,
+    Capability::CAP_SETFCAP,
+];
 
 /// Give every capability up for good.
 pub(crate) fn drop_capabilities() -> Result<(), JailError> {
+    keep_capabilities(&[])
+}
+
+/// Give every capability up that is not about files' owners and modes.
+pub(crate) fn keep_file_capabilities() -> Result<(), JailError> {
+    keep_capabilities(&FILE_CAPABILITIES)
+}
+
+fn keep_capabilities(keep: &[Capability]) -> Result<(), JailError> {
     let step = "drop the machine's capabilities";
-    let clear = |set| {
-        caps::clear(None, set)
+    let keep: CapsHashSet = keep.iter().copied().collect();
+    let none = CapsHashSet::new();
+    let change = |set, wanted| {
+        caps::set(None, set, wanted)
             .map_err(|error| std::io::Error::other(error.to_string()))
             .step(step)
     };
-    clear(caps::CapSet::Bounding)?;
-    clear(caps::CapSet::Ambient)?;
-    caps::set(None, caps::CapSet::Inheritable, &caps::CapsHashSet::new())
+    for capability in caps::read(None, CapSet::Bounding)
         .map_err(|error| std::io::Error::other(error.to_string()))
-        .step(step)?;
-    clear(caps::CapSet::Effective)?;
-    clear(caps::CapSet::Permitted)?;
+        .step(step)?
+        .difference(&keep)
+    {
+        caps::drop(None, CapSet::Bounding, *capability)
+            .map_err(|error| std::io::Error::other(error.to_string()))
+            .step(step)?;
+    }
+    change(CapSet::Ambient, &none)?;
+    change(CapSet::Inheritable, &none)?;
+    change(CapSet::Effective, &keep)?;
+    change(CapSet::Permitted, &keep)?;
     nix::sys::prctl::set_no_new_privs().step(step)
 }
 
@@ -38,19 +66,13 @@ pub(crate) fn drop_capabilities() -> Result<(), JailError> {
 pub(crate) fn limit(limits: Limits) -> Result<(), JailError> {
     let step = "limit the machine's resources";
     setrlimit(Resource::RLIMIT_CORE, 0, 0).step(step)?;
-    setrlimit(
-        Resource::RLIMIT_NOFILE,
-        limits.descriptors,
-        limits.descriptors,
-    )
-    .step(step)?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).step(step)?;
+    let descriptors = limits.descriptors.map_or(most, |wanted| wanted.min(most));
+    setrlimit(Resource::RLIMIT_NOFILE, descriptors, descriptors).step(step)?;
     setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).step(step)?;
     setrlimit(Resource::RLIMIT_MSGQUEUE, 0, 0).step(step)?;
     if let Some(processes) = limits.processes {
         setrlimit(Resource::RLIMIT_NPROC, processes, processes).step(step)?;
-    }
-    if let Some(size) = limits.file_size {
-        setrlimit(Resource::RLIMIT_FSIZE, size, size).step(step)?;
     }
     Ok(())
 }

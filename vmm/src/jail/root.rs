@@ -1,7 +1,10 @@
 //! The root directory of a machine: a small file system in memory, and nothing else.
 
+use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -18,10 +21,21 @@ const BASE: &str = "/tmp";
 pub(crate) enum RootFile<'a> {
     /// A directory.
     Directory(&'static str),
+    /// A file system in memory of its own, which stays writable, and its size.
+    Scratch(&'static str, u64),
     /// A copy of a file's first bytes.
     Copy(&'static str, &'a mut dyn CopySource),
-    /// The host's file or directory at the same place, read-only.
-    ReadOnly(PathBuf),
+    /// The host's directory at the same place, if it has one, read-only.
+    ReadOnly(&'static str),
+    /// A file or directory of the host, with everything that is mounted in it.
+    Tree {
+        /// The file or directory, opened in this mount namespace.
+        source: File,
+        /// Where it shall be.
+        target: PathBuf,
+        /// Whether the host's kernel refuses every change through this mount.
+        read_only: bool,
+    },
     /// The host's device node at the same place.
     Device(&'static str),
 }
@@ -60,6 +74,11 @@ impl Root {
         let step = "fill the machine's root directory";
         match file {
             RootFile::Directory(path) => fs::create_dir_all(inside(path)).step(step),
+            RootFile::Scratch(path, size) => {
+                let target = inside(path);
+                fs::create_dir_all(&target).step(step)?;
+                tmpfs(&target, size).step(step)
+            }
             RootFile::Copy(path, source) => {
                 let mut target = File::create(inside(path)).step(step)?;
                 io::copy(source, &mut target).step(step)?;
@@ -68,16 +87,26 @@ impl Root {
                     .step(step)
             }
             RootFile::ReadOnly(path) => {
-                let kind = fs::metadata(&path).step(step)?;
-                let target = inside(&path);
+                // Not every host has each of them.
+                let Ok(kind) = fs::metadata(path) else {
+                    return Ok(());
+                };
+                let target = inside(path);
                 make_target(&target, kind.is_dir()).step(step)?;
-                bind(&path, &target).step(step)?;
-                let flags = MsFlags::MS_BIND
-                    | MsFlags::MS_REMOUNT
-                    | MsFlags::MS_RDONLY
-                    | MsFlags::MS_NOSUID
-                    | MsFlags::MS_NODEV;
-                remount(&target, flags).step(step)
+                bind(Path::new(path), &target).step(step)?;
+                restrict_tree(&target, true).step(step)
+            }
+            RootFile::Tree {
+                source,
+                target,
+                read_only,
+            } => {
+                let target = inside(target);
+                let directory = source.metadata().step(step)?.is_dir();
+                make_target(&target, directory).step(step)?;
+                let source = format!("/proc/self/fd/{}", source.as_raw_fd());
+                bind(Path::new(&source), &target).step("mount a shared directory")?;
+                restrict_tree(&target, read_only).step("restrict a shared directory")
             }
             RootFile::Device(path) => {
                 let target = inside(path);
@@ -96,6 +125,24 @@ impl Root {
         umount2(".", MntFlags::MNT_DETACH).step(step)?;
         chdir("/").step(step)
     }
+
+    /// Let nobody change the root directory of this process any more.
+    pub(crate) fn freeze() -> Result<(), JailError> {
+        let root = Path::new("/");
+        restrict(root, true, 0).step("make the machine's root directory read-only")
+    }
+}
+
+fn tmpfs(target: &Path, size: u64) -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let options = format!("size={size},nr_inodes=4096,mode=0755");
+    mount(
+        Some("hull"),
+        target,
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )
 }
 
 fn inside(path: impl AsRef<Path>) -> PathBuf {
@@ -125,22 +172,39 @@ fn bind(source: &Path, target: &Path) -> nix::Result<()> {
     )
 }
 
-/// Change a mount's flags, keeping those that the host's mount has and that may not be
-/// taken away in a user namespace.
-fn remount(target: &Path, flags: MsFlags) -> nix::Result<()> {
-    use nix::sys::statvfs::{FsFlags, statvfs};
-    let none: Option<&str> = None;
-    let old = statvfs(target)?.flags();
-    let mut flags = flags;
-    for (old_flag, flag) in [
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
-    ] {
-        if old.contains(old_flag) {
-            flags |= flag;
-        }
+/// Change the flags of a mount and of everything mounted in it.
+fn restrict_tree(target: &Path, read_only: bool) -> io::Result<()> {
+    restrict(target, read_only, libc::AT_RECURSIVE)
+}
+
+/// Make a mount harmless, and read-only if wanted.
+fn restrict(target: &Path, read_only: bool, flags: libc::c_int) -> io::Result<()> {
+    let path = CString::new(target.as_os_str().as_bytes())?;
+    let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    if read_only {
+        attributes |= libc::MOUNT_ATTR_RDONLY;
     }
-    mount(none, target, none, flags, none)
+    let change = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a C string and `change` has the size that is given; both outlive
+    // the call, which only reads them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const change,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::personality::{self, Persona};
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
@@ -23,22 +23,8 @@ pub(super) struct Start<'a> {
     pub(super) executable: OwnedFd,
     /// Its standard output and error.
     pub(super) console: File,
-    /// The CPU that it and its children run on; none means all.
-    pub(super) cpu: Option<usize>,
-}
-
-/// A descriptor that is readable when a process has ended.
-pub(super) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: the call takes no pointers; a non-negative result is a new descriptor that
-    // nobody else owns.
-    unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
-        if fd < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(OwnedFd::from_raw_fd(fd as RawFd))
-        }
-    }
+    /// Whether it and its children run on one CPU only.
+    pub(super) one_cpu: bool,
 }
 
 /// Make the guest's process. It dies with the caller.
@@ -71,7 +57,9 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     dup2_stderr(&start.console).while_doing("set the guest's output")?;
     // The guest kernel signals its process group when it panics.
     setsid().while_doing("make a session")?;
-    if let Some(cpu) = start.cpu {
+    if start.one_cpu {
+        // The one that the host's scheduler has just found for this process.
+        let cpu = sched_getcpu().while_doing("choose a CPU")?;
         let mut set = CpuSet::new();
         set.set(cpu).while_doing("choose a CPU")?;
         sched_setaffinity(Pid::from_raw(0), &set).while_doing("choose a CPU")?;
@@ -79,9 +67,8 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     // User-mode Linux would execute itself again to get rid of it.
     personality::set(Persona::ADDR_NO_RANDOMIZE).while_doing("fix the address layout")?;
     jail::limit(Limits {
-        descriptors: 1024,
+        descriptors: Some(1024),
         processes: Some(32768),
-        file_size: None,
     })?;
     jail::drop_capabilities()?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind the guest to its parent")?;
@@ -89,11 +76,8 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     if poll(&mut fds, PollTimeout::ZERO).while_doing("look after the parent")? != 0 {
         return Err(io::Error::other("the parent is gone")).while_doing("start the guest");
     }
-    // SAFETY: the call takes no pointers. Nothing but the three standard descriptors
-    // reaches the guest's program.
-    if unsafe { libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) } != 0 {
-        return Err(io::Error::last_os_error()).while_doing("close descriptors");
-    }
+    // Nothing but the three standard descriptors reaches the guest's program.
+    super::fds::close_others_on_exec().while_doing("close descriptors")?;
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
     let GuestProgram {
         arguments,

@@ -5,9 +5,12 @@
 //! devices and has the guest as its child. Whichever ends takes all others with it, because
 //! the kernel ends a PID namespace with its first process.
 
+mod boot;
 mod console;
+mod fds;
 mod guest;
 mod machine;
+mod shares;
 mod stop;
 
 use std::fs::File;
@@ -61,10 +64,24 @@ pub fn vmm_main() -> ExitCode {
     // SAFETY: the creator put the channel on descriptor 0, and nothing else in this new
     // process uses the number: standard input is never touched.
     let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(0) });
+    // Whatever else the creator had open is none of the machine's business.
+    fds::close_others(&[]);
+    report_panics(&channel);
     match set_up(&channel) {
         Ok(set_up) => run(channel, set_up),
         Err(failure) => fail(&channel, &failure),
     }
+}
+
+/// A panic is a bug; the creator learns where. There is no standard error to print it to.
+fn report_panics(channel: &Channel) {
+    let Ok(channel) = channel.duplicate() else {
+        return;
+    };
+    std::panic::set_hook(Box::new(move |panic| {
+        let reason = StopReason::Failed(format!("the machine's process has a bug: {panic}"));
+        let _ = channel.send(&Report::Stopped(reason), &[]);
+    }));
 }
 
 /// Tell the creator what failed. If it is gone, nobody is left to be told.
@@ -79,17 +96,25 @@ fn fail(channel: &Channel, failure: &Failure) -> ExitCode {
 struct SetUp {
     spec: LaunchSpec,
     files: LaunchFiles,
+    shares: Option<(Pid, Channel)>,
     cpu_information: Vec<u8>,
 }
 
 fn set_up(channel: &Channel) -> Result<SetUp, Failure> {
-    let (spec, files) = receive(channel)?;
+    let (spec, mut files) = receive(channel)?;
     let cpu_information = first_cpu();
+    let directories = std::mem::take(&mut files.shares);
+    let shares = if directories.is_empty() {
+        None
+    } else {
+        Some(shares::spawn(&spec.shares, directories)?)
+    };
     jail::become_nobody()?;
     jail::unshare()?;
     Ok(SetUp {
         spec,
         files,
+        shares,
         cpu_information,
     })
 }
@@ -101,40 +126,57 @@ fn run(channel: Channel, set_up: SetUp) -> ExitCode {
             let SetUp {
                 spec,
                 files,
+                shares,
                 cpu_information,
             } = set_up;
-            machine::main(&channel, &spec, files, &cpu_information)
+            let shares = shares.map(|(_, channel)| channel);
+            machine::main(&channel, &spec, files, shares, &cpu_information)
         }
         Ok(ForkResult::Parent { child }) => {
-            drop(set_up);
-            match announce(&channel, child) {
+            let shares = set_up.shares.map(|(pid, _)| pid);
+            drop(set_up.files);
+            match announce(&channel, child, shares) {
                 // The channel must close when the second process ends.
                 Ok(()) => drop(channel),
                 Err(failure) => return fail(&channel, &failure),
             }
-            wait(child)
+            wait(child, shares)
         }
         Err(failure) => fail(&channel, &failure),
     }
 }
 
-/// Tell the creator how to find the second process.
-fn announce(channel: &Channel, child: Pid) -> Result<(), Failure> {
-    let pidfd = guest::pidfd(child).while_doing("watch the machine's process")?;
-    channel
-        .send(&Report::Child, &[pidfd.as_fd()])
-        .map_err(Failure::Control)?;
+/// Tell the creator how to find the other processes.
+fn announce(channel: &Channel, child: Pid, shares: Option<Pid>) -> Result<(), Failure> {
+    for pid in [Some(child), shares].into_iter().flatten() {
+        let pidfd = fds::pidfd(pid).while_doing("watch the machine's process")?;
+        channel
+            .send(&Report::Child, &[pidfd.as_fd()])
+            .map_err(Failure::Control)?;
+    }
     Ok(jail::drop_capabilities()?)
 }
 
 /// The rest of the first process's life.
-fn wait(child: Pid) -> ExitCode {
+fn wait(child: Pid, shares: Option<Pid>) -> ExitCode {
+    let status = wait_for(child);
+    if let Some(shares) = shares {
+        // It ends by itself when the machine's process has: their channel is closed.
+        wait_for(shares);
+    }
+    match status {
+        Some(WaitStatus::Exited(_, code)) => ExitCode::from(code as u8),
+        Some(WaitStatus::Signaled(_, signal, _)) => end_like(signal),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn wait_for(pid: Pid) -> Option<WaitStatus> {
     loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, code)) => return ExitCode::from(code as u8),
-            Ok(WaitStatus::Signaled(_, signal, _)) => end_like(signal),
+        match waitpid(pid, None) {
+            Ok(end @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) => return Some(end),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(_) => return ExitCode::FAILURE,
+            Err(_) => return None,
         }
     }
 }

@@ -94,6 +94,7 @@ impl VhostUser {
             poller: poller.clone(),
             cache,
             acked: 0,
+            leaving: false,
             failure: None,
         };
         Ok(Self {
@@ -116,6 +117,11 @@ impl VhostUser {
                 port.kick(index as usize).map_err(TransportError::Device)
             }
         }
+    }
+
+    /// Whether the guest has begun to switch the device off.
+    pub(crate) fn leaving(&self) -> bool {
+        self.port().leaving
     }
 
     /// One of the device's own descriptors is ready.
@@ -202,6 +208,8 @@ struct Port {
     poller: Poller,
     cache: MemoryCache,
     acked: u64,
+    /// Whether the guest has switched a running queue off: it is shutting down.
+    leaving: bool,
     /// A device failure that happened inside of a message's handler.
     failure: Option<DeviceError>,
 }
@@ -372,6 +380,7 @@ impl VhostUserBackendReqHandlerMut for Port {
     fn get_vring_base(&mut self, index: u32) -> VhostResult<VhostUserVringState> {
         let poller = self.poller.clone();
         let (queue, ring) = self.at(index)?;
+        let running = queue.ready();
         queue.ring.set_ready(false);
         queue.interrupt = None;
         if let Some(kick) = ring.kick.take()
@@ -382,6 +391,7 @@ impl VhostUserBackendReqHandlerMut for Port {
                 .map_err(VhostError::ReqHandlerError)?;
         }
         let next = queue.ring.next_avail();
+        self.leaving |= running;
         Ok(VhostUserVringState::new(index, u32::from(next)))
     }
 
@@ -432,7 +442,10 @@ impl VhostUserBackendReqHandlerMut for Port {
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> VhostResult<()> {
-        self.at(index)?.1.enabled = enable;
+        let (queue, ring) = self.at(index)?;
+        ring.enabled = enable;
+        let leaving = !enable && queue.ready();
+        self.leaving |= leaving;
         self.update(index)
     }
 

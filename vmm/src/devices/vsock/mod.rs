@@ -41,7 +41,7 @@ const TX: usize = 1;
 pub(crate) struct Vsock {
     poller: Poller,
     ready_port: u32,
-    on_ready: Box<dyn FnMut() + Send>,
+    on_ready: Option<Box<dyn FnOnce() + Send>>,
     /// By host port.
     connections: HashMap<u32, Connection>,
     next_port: u32,
@@ -59,12 +59,12 @@ impl fmt::Debug for Vsock {
 }
 
 impl Vsock {
-    /// A device that calls `on_ready` whenever the guest connects to `ready_port`.
-    pub(crate) fn new(poller: Poller, ready_port: u32, on_ready: Box<dyn FnMut() + Send>) -> Self {
+    /// A device that calls `on_ready` when the guest first connects to `ready_port`.
+    pub(crate) fn new(poller: Poller, ready_port: u32, on_ready: Box<dyn FnOnce() + Send>) -> Self {
         Self {
             poller,
             ready_port,
-            on_ready,
+            on_ready: Some(on_ready),
             connections: HashMap::new(),
             next_port: FIRST_PORT,
             resets: VecDeque::new(),
@@ -202,7 +202,9 @@ impl Vsock {
         connection.note_credit(header);
         self.connections.insert(port, connection);
         self.schedule(port);
-        (self.on_ready)();
+        if let Some(on_ready) = self.on_ready.take() {
+            on_ready();
+        }
     }
 
     fn serve_tx(&mut self, memory: &Memory, queue: &mut VirtQueue) -> Result<(), DeviceError> {
