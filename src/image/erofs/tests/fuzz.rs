@@ -104,7 +104,7 @@ fn open(bytes: &[u8]) -> Result<Reader, ReadError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn damaged_images(damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..20)) {
         let mut bytes = unchecked_sample();

@@ -229,7 +229,7 @@ fn write(writer: &mut Writer<'_>, root: &Node) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn what_is_written_is_read(root in tree()) {
         let (file, reader) = image(|writer| write(writer, &root));

@@ -1,0 +1,1 @@
+//! What GNU tar unpacks, our images contain.
