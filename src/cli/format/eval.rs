@@ -265,6 +265,13 @@ impl Machine<'_> {
         match operand {
             Operand::Constant(value) => Ok(Cow::Owned(value.clone())),
             Operand::Function(name) => functions::call(name, &[]).map(Cow::Owned).map_err(error),
+            Operand::Path(Base::Dot, fields) if self.titles && fields.len() == 1 => {
+                let field = &fields[0];
+                Ok(match dot.get(field) {
+                    Some(title) => Cow::Borrowed(title),
+                    None => Cow::Owned(Value::from(super::listing::heading(field))),
+                })
+            }
             Operand::Path(Base::Dot, fields) => walk(dot, fields).map(Cow::Borrowed).map_err(error),
             Operand::Path(Base::Variable(name), fields) => {
                 let value = match self.variables.iter().rev().find(|(known, _)| known == name) {

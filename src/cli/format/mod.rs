@@ -1,5 +1,4 @@
-//! What commands print: Go templates for `--format`, docker's tables, and sizes and times as
-//! people read them.
+//! What commands print: Go templates for `--format`, docker's tables and JSON.
 //!
 //! Users have Go templates in their scripts (`--format '{{.Names}}'`), so hull understands the
 //! language: fields, pipelines, variables, `if`, `range`, `with`, docker's functions and Go's.
@@ -9,7 +8,6 @@
 
 mod eval;
 mod functions;
-pub mod human;
 mod lexer;
 mod listing;
 mod parser;
@@ -17,7 +15,9 @@ mod print;
 
 use serde_json::Value;
 
-pub use listing::{Column, Listing, write_table};
+pub use listing::{
+    Column, print, print_object, print_objects, print_rows, render_rows, write_table,
+};
 
 /// Why a template cannot be used, in docker's words.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -171,48 +171,58 @@ fn mistakes_are_explained_in_dockers_words() {
     assert!(render(&nested).ends_with("nested too deeply"));
 }
 
-const LISTING: Listing<'_> = Listing {
-    columns: &[("ID", "CONTAINER ID"), ("Name", "NAMES"), ("Size", "SIZE")],
-    table: "{{.ID}}\t{{.Name}}\t{{.Size}}",
-    quiet: "ID",
-};
+const COLUMNS: [Column; 3] = [
+    Column {
+        heading: "CONTAINER ID",
+        field: "ID",
+    },
+    Column {
+        heading: "NAMES",
+        field: "Name",
+    },
+    Column {
+        heading: "SIZE",
+        field: "Size",
+    },
+];
 
-fn list(format: Option<&str>, quiet: bool) -> String {
+fn list(format: Option<&str>) -> String {
     let rows = [
         json!({"ID": "abc", "Name": "a-longer-name", "Size": "1kB", "Labels": "a=1,b=2"}),
         json!({"ID": "def", "Name": "x", "Size": "10kB", "Labels": ""}),
     ];
-    LISTING.render(format, quiet, &rows).unwrap()
+    render_rows(format, &COLUMNS, &rows).unwrap()
 }
 
 #[test]
 fn listings_look_like_dockers() {
     assert_eq!(
-        list(None, false),
+        list(None),
         "CONTAINER ID   NAMES           SIZE\n\
          abc            a-longer-name   1kB\n\
          def            x               10kB\n"
     );
-    assert_eq!(list(Some("table"), false), list(None, false));
-    assert_eq!(list(None, true), "abc\ndef\n");
-    assert_eq!(list(Some("{{.Name}}"), true), "a-longer-name\nx\n");
+    assert_eq!(list(Some("table")), list(None));
+    assert_eq!(list(Some("{{.Name}}")), "a-longer-name\nx\n");
     assert_eq!(
-        list(Some("table {{.ID}}\\t{{upper .Name}}"), false),
+        list(Some("table {{.ID}}\\t{{upper .Name}}")),
         "CONTAINER ID   NAMES\nabc            A-LONGER-NAME\ndef            X\n"
     );
-    assert_eq!(list(Some("{{.Label \"b\"}}|"), false), "2|\n|\n");
     assert_eq!(
-        list(Some("json"), false).lines().next().unwrap(),
+        list(Some(
+            "table {{truncate .ID 1}}\t{{join (split .Labels \",\") \";\"}}"
+        )),
+        "CONTAINER ID   LABELS\na              a=1;b=2\nd              \n"
+    );
+    assert_eq!(list(Some("{{.Label \"b\"}}|")), "2|\n|\n");
+    assert_eq!(
+        list(Some("json")).lines().next().unwrap(),
         r#"{"ID":"abc","Name":"a-longer-name","Size":"1kB","Labels":"a=1,b=2"}"#
     );
-    assert!(
-        LISTING
-            .render(Some("{{.Nope}}"), false, &[json!({})])
-            .is_err()
-    );
+    assert!(render_rows(Some("{{.Nope}}"), &COLUMNS, &[json!({})]).is_err());
     assert_eq!(
-        LISTING.render(None, false, &[]).unwrap(),
-        "CONTAINER ID   NAMES     SIZE\n"
+        render_rows(Some("table {{.CreatedAt}}\t{{.ID}}"), &COLUMNS, &[]).unwrap(),
+        "CREATED AT   CONTAINER ID\n"
     );
 }
 

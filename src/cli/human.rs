@@ -63,9 +63,22 @@ pub fn duration(seconds: i64) -> String {
     }
 }
 
+/// A span of nanoseconds, roughly.
+pub fn duration_ns(nanoseconds: i64) -> String {
+    duration(nanoseconds.div_euclid(1_000_000_000))
+}
+
+/// How long ago an instant was, given in nanoseconds since 1970: `2 minutes ago`.
+pub fn ago_ns(nanoseconds: i64) -> String {
+    ago(Timestamp::from_nanosecond(nanoseconds.into()).unwrap_or_default())
+}
+
 /// How long ago an instant was: `2 minutes ago`.
-pub fn ago(then: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", duration(now.as_second() - then.as_second()))
+pub fn ago(then: Timestamp) -> String {
+    format!(
+        "{} ago",
+        duration(Timestamp::now().as_second() - then.as_second())
+    )
 }
 
 /// An instant in the local time zone as Go prints it: `2024-05-01 12:00:00 +0200 CEST`.
