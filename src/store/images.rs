@@ -1,5 +1,9 @@
 //! The tables of images: configurations, layers, names.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::lease::claim_layer;
@@ -27,8 +31,8 @@ CREATE INDEX image_layer_diff_id ON image_layer (diff_id);
 CREATE INDEX image_layer_blob ON image_layer (blob);
 CREATE TABLE layer (
     diff_id TEXT NOT NULL PRIMARY KEY,
-    unpacked_size INTEGER NOT NULL,
-    implicit_dirs TEXT NOT NULL
+    content_size INTEGER NOT NULL,
+    implicit_dirs BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE blob (
     digest TEXT NOT NULL PRIMARY KEY,
@@ -87,9 +91,9 @@ pub struct LayerRecord {
     /// The digest of the uncompressed archive.
     pub diff_id: Digest,
     /// Bytes of the files in it.
-    pub unpacked_size: u64,
-    /// Directories that it uses but does not describe, as JSON.
-    pub implicit_dirs: String,
+    pub content_size: u64,
+    /// Directories that it uses but does not describe.
+    pub implicit_dirs: Vec<PathBuf>,
 }
 
 /// A name in the local name table.
@@ -197,10 +201,26 @@ impl Store {
         })
     }
 
+    /// Claims a layer that was made from other layers, and tells whether its file is here.
+    pub fn claim_made_layer(
+        &self,
+        lease: &Lease<'_>,
+        diff_id: &Digest,
+    ) -> Result<bool, StoreError> {
+        let owner = lease.owner();
+        self.write(|tx| {
+            let here = layer(tx, diff_id)?.is_some() && self.layer_path(diff_id).is_file();
+            if here {
+                claim_layer(tx, diff_id, &owner)?;
+            }
+            Ok(here)
+        })
+    }
+
     /// Renames whole files to their final names and records them, in one transaction.
     fn place(
         &self,
-        files: Vec<(TempFile, std::path::PathBuf)>,
+        files: Vec<(TempFile, PathBuf)>,
         record: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
         for (temp, _) in &files {
@@ -454,13 +474,13 @@ fn name_row(row: &Row<'_>) -> rusqlite::Result<NameRecord> {
 
 fn layer(db: &Connection, diff_id: &Digest) -> rusqlite::Result<Option<LayerRecord>> {
     db.query_row(
-        "SELECT diff_id, unpacked_size, implicit_dirs FROM layer WHERE diff_id = ?1",
+        "SELECT diff_id, content_size, implicit_dirs FROM layer WHERE diff_id = ?1",
         [diff_id],
         |row| {
             Ok(LayerRecord {
                 diff_id: row.get(0)?,
-                unpacked_size: row.get(1)?,
-                implicit_dirs: row.get(2)?,
+                content_size: row.get(1)?,
+                implicit_dirs: split_paths(row.get_ref(2)?.as_bytes()?),
             })
         },
     )
@@ -469,11 +489,32 @@ fn layer(db: &Connection, diff_id: &Digest) -> rusqlite::Result<Option<LayerReco
 
 fn insert_layer(tx: &Transaction<'_>, layer: &LayerRecord) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT OR REPLACE INTO layer (diff_id, unpacked_size, implicit_dirs)
+        "INSERT OR REPLACE INTO layer (diff_id, content_size, implicit_dirs)
          VALUES (?1, ?2, ?3)",
-        params![layer.diff_id, layer.unpacked_size, layer.implicit_dirs],
+        params![
+            layer.diff_id,
+            layer.content_size,
+            join_paths(&layer.implicit_dirs)
+        ],
     )?;
     Ok(())
+}
+
+/// Paths one after the other, each ended by the one byte that no path contains.
+fn join_paths(paths: &[PathBuf]) -> Vec<u8> {
+    paths
+        .iter()
+        .flat_map(|path| path.as_os_str().as_bytes().iter().copied().chain([0]))
+        .collect()
+}
+
+fn split_paths(bytes: &[u8]) -> Vec<PathBuf> {
+    let paths = bytes
+        .split(|&byte| byte == 0)
+        .filter(|path| !path.is_empty());
+    paths
+        .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+        .collect()
 }
 
 fn set_name(

@@ -19,8 +19,8 @@ fn add_layer(store: &Store, lease: &Lease<'_>, text: &str) -> (Digest, Digest) {
     let image = store.temp_file("layer").unwrap();
     let record = LayerRecord {
         diff_id,
-        unpacked_size: 3,
-        implicit_dirs: "[]".to_owned(),
+        content_size: 3,
+        implicit_dirs: vec!["/".into(), "/a b".into()],
     };
     store
         .add_layer(lease, (blob, 9, file), &record, image)

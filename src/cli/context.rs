@@ -1,0 +1,25 @@
+//! What every command that touches state works with.
+
+use crate::settings::Settings;
+use crate::store::{Paths, Store};
+
+/// The open store and the user's settings.
+#[derive(Debug)]
+pub struct Context {
+    /// The state directory.
+    pub store: Store,
+    /// The settings.
+    pub settings: Settings,
+}
+
+impl Context {
+    /// Reads the settings and opens the store, telling on the standard error what it repaired.
+    pub fn open() -> anyhow::Result<Self> {
+        let settings = Settings::load()?;
+        let store = Store::open(&Paths::from_env()?)?;
+        for repair in store.repairs() {
+            eprintln!("hull: {repair}");
+        }
+        Ok(Self { store, settings })
+    }
+}
