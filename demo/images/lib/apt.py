@@ -101,8 +101,7 @@ class Root:
         names = [line.split()[1] for line in plan.splitlines() if line.startswith("'")]
         return [str(self.path / "archives" / name) for name in names]
 
-    def download_one(self, package: str) -> str:
-        """Fetches one package without its dependencies; the .deb file."""
-        self.apt("apt-get", "-q", "download", package)
-        name, _, architecture = package.partition(":")
-        return glob.glob(f"{self.path}/archives/{name}_*_{architecture}.deb")[0]
+    def download_bare(self, package: str, architectures: list[str]) -> dict[str, str]:
+        """Fetches one package for several architectures without its dependencies; the .deb files."""
+        self.apt("apt-get", "-q", "download", *(f"{package}:{name}" for name in architectures))
+        return {name: glob.glob(f"{self.path}/archives/{package}_*_{name}.deb")[0] for name in architectures}

@@ -117,7 +117,7 @@ class Tree(dict):
     def write(self, out: io.IOBase) -> None:
         """Writes the tree as a tar stream: sorted, hard links after their files, times clamped."""
         with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-            for path in sorted(self, key=lambda path: (self[path].info.islnk(), path)):
+            for path in sorted(self, key=lambda path: (self[path].info.islnk(), path.split("/"))):
                 if path == "":
                     continue
                 entry = self[path]

@@ -1,0 +1,71 @@
+# hull's build, demonstration and tests. Each target installs what it needs and says how long it took.
+#
+#   make demo      build everything, start a registry with real images, run the main job
+#   make test      every test: unit, property, end to end in real guests
+#   make build     target/release/hull with its agent, kernel and emulators
+#   make kernels   all guest kernels (build makes only the one that this machine uses by default)
+#   make registry  the seeded registry; target/demo/config.toml names it as docker.io's mirror
+#   make bench     hull beside docker, podman and the bare kernel
+#   make lint      formatting, clippy, shellcheck, dependencies
+#   make clean     remove target/ (kernels and images stay in the cache, ~/.cache/hull)
+
+.PHONY: all build setup hull agent kernel emulators kernels guests registry registry-stop demo test bench lint clean
+.NOTPARALLEL:
+
+step := @scripts/step
+native := $(shell uname -m)
+kernel_x86_64 := um
+kernel_aarch64 := aarch64
+
+all: build
+
+build: setup hull agent kernel emulators
+
+setup:
+	$(step) "Checking the build's packages" scripts/setup build run
+
+hull:
+	$(step) "Building hull" scripts/cargo build --release --package hull
+
+agent:
+	$(step) "Building the guest agent for $(native)" guest-agent/build --target $(native)
+
+kernel:
+	$(step) "Building the guest kernel $(kernel_$(native))" kernel-config/build --target $(kernel_$(native)) --output target/kernels
+
+emulators:
+	$(step) "Collecting the emulators" scripts/emulators
+
+# Everything that any engine can start.
+guests: build kernels
+	$(step) "Checking the cross compiler's packages" scripts/setup cross
+	$(step) "Building the guest agent for all architectures" guest-agent/build
+
+kernels:
+	$(step) "Building all guest kernels" kernel-config/build --output target/kernels
+
+registry:
+	$(step) "Checking the demonstration's packages" scripts/setup demo
+	$(step) "Starting the seeded registry" demo/registry start
+
+registry-stop:
+	$(step) "Stopping the seeded registry" demo/registry stop
+
+demo: build
+	$(step) "Checking the demonstration's packages" scripts/setup demo
+	$(step) "Running the main job" demo/run
+
+test: guests
+	$(step) "Checking the tests' packages" scripts/setup demo test
+	$(step) "Running every test" scripts/test
+
+bench: build
+	$(step) "Checking the benchmark's packages" scripts/setup demo
+	$(step) "Running the benchmark" benches/run
+
+lint:
+	$(step) "Checking the linters' packages" scripts/setup build lint
+	$(step) "Linting" scripts/lint
+
+clean: registry-stop
+	$(step) "Removing target/" rm -rf target
