@@ -16,17 +16,6 @@ const DEFAULT_MEMORY: u64 = 512 << 20;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM: u64 = 64 << 20;
 
-/// When to fetch an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Pull {
-    /// Every time.
-    Always,
-    /// When it is not here.
-    Missing,
-    /// Never.
-    Never,
-}
-
 /// Options that `run` and `create` share.
 #[derive(Debug, Args)]
 pub struct Flags {
@@ -105,9 +94,9 @@ pub struct Flags {
     /// Run a minimal init that forwards signals and reaps
     #[arg(long)]
     pub init: bool,
-    /// When to pull the image
-    #[arg(long, value_enum)]
-    pub pull: Option<Pull>,
+    /// When to pull the image: always, missing or never
+    #[arg(long, value_name = "WHEN")]
+    pub pull: Option<String>,
     /// Say nothing while pulling
     #[arg(short, long)]
     pub quiet: bool,

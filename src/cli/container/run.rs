@@ -5,20 +5,20 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 
-use super::flags::{Flags, Pull};
+use super::flags::Flags;
 use crate::arch::platform::Platform;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::image::pull::pull_for_run;
+use crate::cli::image::progress;
 use crate::cli::{session, terminal};
 use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
 use crate::container::record::Container;
 use crate::container::{client, launch, lifecycle};
-use crate::image::{self, Image};
+use crate::image::{self, Image, PullPolicy};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -172,19 +172,18 @@ fn make(
 /// The image, pulled when need be.
 fn obtain(flags: &Flags, context: &Context) -> anyhow::Result<Image> {
     let platform = flags.platform.as_deref().map(str::parse::<Platform>).transpose()?;
-    let pull = match (flags.pull, context.settings.defaults.pull.as_deref()) {
-        (Some(pull), _) => pull,
-        (None, Some("always")) => Pull::Always,
-        (None, Some("never")) => Pull::Never,
-        _ => Pull::Missing,
+    let settings = context.settings.defaults.pull.as_deref();
+    let policy = match flags.pull.as_deref().or(settings) {
+        Some(text) => text.parse::<PullPolicy>().map_err(anyhow::Error::msg)?,
+        None => PullPolicy::Missing,
     };
-    if pull != Pull::Always {
-        if let Some(image) = image::find(&context.store, &flags.image, platform.as_ref())? {
-            return Ok(image);
-        }
-    }
-    if pull == Pull::Never {
-        bail!("No such image: {}", flags.image);
-    }
-    pull_for_run(context, &flags.image, platform.as_ref(), flags.quiet)
+    let progress = progress(flags.quiet);
+    Ok(image::ensure(
+        &context.store,
+        &context.settings,
+        &flags.image,
+        platform.as_ref(),
+        policy,
+        progress.as_ref(),
+    )?)
 }
