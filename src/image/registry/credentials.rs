@@ -1,5 +1,7 @@
 //! Credentials as docker keeps them: `config.json` and credential helpers.
 
+use std::path::PathBuf;
+
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 
 use super::RegistryError;
@@ -30,6 +32,13 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// Whether docker's configuration is there; the crate takes a missing file for a broken one.
+fn config_exists() -> bool {
+    let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    directory.or_else(home).is_some_and(|directory| directory.join("config.json").exists())
+}
+
 /// The user's credentials for the registry of this name.
 pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
     let key = if registry == DEFAULT_REGISTRY {
@@ -37,6 +46,9 @@ pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
     } else {
         registry
     };
+    if !config_exists() {
+        return Ok(Credentials::Anonymous);
+    }
     match docker_credential::get_credential(key) {
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             Ok(Credentials::Password(user, password))
