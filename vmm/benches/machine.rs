@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p vmm` prints medians. It needs a guest kernel, as the tests do.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/machine/support.rs"]
 mod support;
 
 use std::fs::{self, File};

@@ -24,7 +24,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::StopReason;
 use crate::control::{Channel, Command, Report};
-use crate::jail::{self, JailError};
+use crate::jail::{self, JailError, Role};
 use crate::launch::{LaunchFiles, LaunchSpec};
 
 /// Why a machine could not be set up or cannot go on.
@@ -154,7 +154,8 @@ fn announce(channel: &Channel, child: Pid, shares: Option<Pid>) -> Result<(), Fa
             .send(&Report::Child, &[pidfd.as_fd()])
             .map_err(Failure::Control)?;
     }
-    Ok(jail::drop_capabilities()?)
+    jail::drop_capabilities()?;
+    Ok(jail::confine(Role::Waiter)?)
 }
 
 /// The rest of the first process's life.
