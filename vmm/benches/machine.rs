@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p vmm` prints medians. It needs a guest kernel, as the tests do.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
 #[path = "../tests/machine/support.rs"]
 mod support;
 

@@ -283,7 +283,7 @@ fn filter(role: Role) -> Result<seccompiler::BpfProgram, seccompiler::BackendErr
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     let (rules, otherwise, action) = match role {
         Role::Waiter => (
-            allow(&[BASIC, &[libc::SYS_tgkill]]),
+            allow(&[BASIC, &[libc::SYS_kill, libc::SYS_ppoll, libc::SYS_tgkill]]),
             SeccompAction::KillProcess,
             None,
         ),
