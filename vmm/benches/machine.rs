@@ -2,7 +2,9 @@
 //!
 //! `cargo bench -p vmm` prints medians. It needs a guest kernel, as the tests do.
 
-#[path = "../tests/support/mod.rs"]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../tests/machine/support.rs"]
 mod support;
 
 use std::fs::{self, File};

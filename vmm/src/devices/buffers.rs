@@ -16,7 +16,7 @@ const MAX_IOVECS: usize = 1024;
 
 /// The most bytes that one chain may describe: far above what a driver sends, far below
 /// what would make sums overflow.
-const MAX_CHAIN_BYTES: usize = 1 << 28;
+const MAX_CHAIN_BYTES: usize = 1 << 24;
 
 /// An ordered list of pieces of guest memory, consumed from its front.
 #[derive(Debug, Default)]

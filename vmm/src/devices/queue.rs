@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 
@@ -9,6 +10,10 @@ use super::{DeviceError, Memory};
 
 /// The largest queue that a guest may set up.
 pub(crate) const MAX_QUEUE_SIZE: u16 = 1024;
+
+/// How long a device may work on a queue before other events have their turn: a guest that
+/// makes work without end must not keep the machine's creator from being heard.
+const TURN: Duration = Duration::from_millis(20);
 
 /// A way to interrupt the guest: an eventfd or a pipe that takes 8 bytes.
 #[derive(Debug)]
@@ -42,6 +47,10 @@ pub(crate) struct VirtQueue {
     pub(crate) ring: Queue,
     /// Where to interrupt the guest, once the transport knows.
     pub(crate) interrupt: Option<Interrupt>,
+    /// When the device shall stop popping, so that others have their turn.
+    deadline: Instant,
+    /// Whether the device was stopped while chains may be left.
+    interrupted: bool,
     /// Whether used descriptors have been added since the last interrupt decision.
     used: bool,
 }
@@ -52,8 +61,21 @@ impl VirtQueue {
         Ok(Self {
             ring: Queue::new(MAX_QUEUE_SIZE)?,
             interrupt: None,
+            deadline: Instant::now(),
+            interrupted: false,
             used: false,
         })
+    }
+
+    /// Begin to serve an event.
+    pub(crate) fn begin_turn(&mut self) {
+        self.deadline = Instant::now() + TURN;
+        self.interrupted = false;
+    }
+
+    /// Whether the device had to stop before everything was done.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Whether the guest has set it up.
@@ -67,6 +89,10 @@ impl VirtQueue {
         memory: &'m Memory,
     ) -> Result<Option<DescriptorChain<&'m Memory>>, DeviceError> {
         if !self.ring.ready() {
+            return Ok(None);
+        }
+        if Instant::now() > self.deadline {
+            self.interrupted = true;
             return Ok(None);
         }
         Ok(self.ring.iter(memory)?.next())
@@ -106,8 +132,10 @@ impl VirtQueue {
         Ok(self.ring.disable_notification(memory)?)
     }
 
-    /// Ask the guest to notify again; true when it has added chains meanwhile.
+    /// Ask the guest to notify again; true when it has added chains
+    /// meanwhile that can be served in this turn.
     pub(crate) fn resume_kicks(&mut self, memory: &Memory) -> Result<bool, DeviceError> {
-        Ok(self.ring.enable_notification(memory)?)
+        // A guest that adds chains forever is served again at the next turn.
+        Ok(self.ring.enable_notification(memory)? && !self.interrupted)
     }
 }

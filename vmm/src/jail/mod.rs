@@ -7,10 +7,12 @@
 mod namespaces;
 mod privileges;
 mod root;
+mod seccomp;
 
 pub(crate) use namespaces::{become_nobody, unshare, unshare_for_files};
 pub(crate) use privileges::{Limits, drop_capabilities, keep_file_capabilities, limit};
 pub(crate) use root::{Root, RootFile};
+pub(crate) use seccomp::{Role, confine};
 
 /// A step of the jail's construction that failed.
 #[derive(Debug, thiserror::Error)]

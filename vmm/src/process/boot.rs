@@ -19,7 +19,7 @@ use crate::devices::rng::Rng;
 use crate::devices::vsock::Vsock;
 use crate::devices::{VirtioDevice, kind};
 use crate::engine::{Attachment, GuestProgram, tcg, uml};
-use crate::jail::{Root, RootFile};
+use crate::jail::{Role, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
 use crate::transport::{MemoryCache, VhostUser};
@@ -100,6 +100,8 @@ pub(super) fn boot(
         }
     }
     Root::freeze()?;
+    // The guest's process has the same user, but must not get at this one.
+    nix::sys::prctl::set_dumpable(false).while_doing("hide from the guest")?;
     let (reader, writer) = io::pipe().while_doing("make a pipe")?;
     let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
         .while_doing("make the guest's console")?;
@@ -107,6 +109,10 @@ pub(super) fn boot(
         program: &program(spec, &attachments),
         executable,
         console: File::from(OwnedFd::from(writer)),
+        role: match spec.engine {
+            EngineKind::Uml => Role::Uml,
+            EngineKind::Tcg => Role::Qemu,
+        },
         // Guest and guest kernel hand over to each other all the time; between two CPUs
         // that is several times as slow.
         one_cpu: spec.engine == EngineKind::Uml && spec.cpus == 1,

@@ -13,7 +13,7 @@ use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, s
 
 use super::{Failure, While};
 use crate::engine::GuestProgram;
-use crate::jail::{self, Limits};
+use crate::jail::{self, Limits, Role};
 
 /// What the guest's process gets.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Start<'a> {
     pub(super) executable: OwnedFd,
     /// Its standard output and error.
     pub(super) console: File,
+    /// What its program is.
+    pub(super) role: Role,
     /// Whether it and its children run on one CPU only.
     pub(super) one_cpu: bool,
 }
@@ -78,6 +80,7 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     }
     // Nothing but the three standard descriptors reaches the guest's program.
     super::fds::close_others_on_exec().while_doing("close descriptors")?;
+    jail::confine(start.role)?;
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
     let GuestProgram {
         arguments,

@@ -12,7 +12,7 @@ use super::boot::{self, Booted, VSOCK, transport_owner};
 use super::{Failure, While, fds, stop};
 use crate::StopReason;
 use crate::control::{Channel, Command, Report};
-use crate::jail::{self, Limits};
+use crate::jail::{self, Limits, Role};
 use crate::launch::{LaunchFiles, LaunchSpec};
 use crate::poll::Ready;
 
@@ -82,6 +82,7 @@ impl<'a> Machine<'a> {
             processes: None,
         })?;
         jail::drop_capabilities()?;
+        jail::confine(Role::Devices)?;
         Ok(Self {
             channel,
             booted,

@@ -18,13 +18,14 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::StopReason;
 use crate::control::{Channel, Command, Report};
-use crate::jail::{self, JailError};
+use crate::jail::{self, JailError, Role};
 use crate::launch::{LaunchFiles, LaunchSpec};
 
 /// Why a machine could not be set up or cannot go on.
@@ -136,29 +137,47 @@ fn run(channel: Channel, set_up: SetUp) -> ExitCode {
             let shares = set_up.shares.map(|(pid, _)| pid);
             drop(set_up.files);
             match announce(&channel, child, shares) {
-                // The channel must close when the second process ends.
-                Ok(()) => drop(channel),
-                Err(failure) => return fail(&channel, &failure),
+                Ok(end) => wait(&channel, &end, child, shares),
+                Err(failure) => fail(&channel, &failure),
             }
-            wait(child, shares)
         }
         Err(failure) => fail(&channel, &failure),
     }
 }
 
-/// Tell the creator how to find the other processes.
-fn announce(channel: &Channel, child: Pid, shares: Option<Pid>) -> Result<(), Failure> {
-    for pid in [Some(child), shares].into_iter().flatten() {
-        let pidfd = fds::pidfd(pid).while_doing("watch the machine's process")?;
+/// Tell the creator how to find the other processes. Returns a descriptor that tells when
+/// the second process ends.
+fn announce(channel: &Channel, child: Pid, shares: Option<Pid>) -> Result<OwnedFd, Failure> {
+    let what = "watch the machine's process";
+    let end = fds::pidfd(child).while_doing(what)?;
+    channel
+        .send(&Report::Child, &[end.as_fd()])
+        .map_err(Failure::Control)?;
+    if let Some(shares) = shares {
+        let end = fds::pidfd(shares).while_doing(what)?;
         channel
-            .send(&Report::Child, &[pidfd.as_fd()])
+            .send(&Report::Child, &[end.as_fd()])
             .map_err(Failure::Control)?;
     }
-    Ok(jail::drop_capabilities()?)
+    jail::drop_capabilities()?;
+    jail::confine(Role::Waiter)?;
+    Ok(end)
 }
 
-/// The rest of the first process's life.
-fn wait(child: Pid, shares: Option<Pid>) -> ExitCode {
+/// The rest of the first process's life. Unlike the second it does nothing that a guest
+/// could hold up, so that the end of the creator always ends the machine.
+fn wait(channel: &Channel, end: &OwnedFd, child: Pid, shares: Option<Pid>) -> ExitCode {
+    let mut fds = [
+        // A hang-up is always told.
+        PollFd::new(channel.as_fd(), PollFlags::empty()),
+        PollFd::new(end.as_fd(), PollFlags::POLLIN),
+    ];
+    while matches!(
+        poll(&mut fds, PollTimeout::NONE),
+        Err(nix::errno::Errno::EINTR)
+    ) {}
+    // Does nothing when it has ended by itself.
+    let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
     let status = wait_for(child);
     if let Some(shares) = shares {
         // It ends by itself when the machine's process has: their channel is closed.

@@ -20,7 +20,7 @@ use crate::StopReason;
 use crate::control::{Channel, Report};
 use crate::devices::VirtioDevice;
 use crate::devices::fs::Share;
-use crate::jail::{self, Limits, Root, RootFile};
+use crate::jail::{self, Limits, Role, Root, RootFile};
 use crate::launch::ShareSpec;
 use crate::poll::Poller;
 use crate::transport::{MemoryCache, VhostUser};
@@ -130,6 +130,7 @@ impl<'a> Server<'a> {
                 cache.clone(),
             )?);
         }
+        jail::confine(Role::Shares)?;
         Ok(Self {
             channel,
             poller,

@@ -5,7 +5,7 @@
 //! device's own descriptors are reported to one poller.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ use virtio_queue::QueueT;
 use vm_memory::GuestAddress;
 
 use super::memory::{MappedMemory, MemoryCache};
-use crate::devices::{DeviceError, F_EVENT_IDX, Interrupt, VirtQueue, VirtioDevice};
+use crate::devices::{DeviceError, F_EVENT_IDX, Interrupt, Memory, VirtQueue, VirtioDevice};
 use crate::poll::{Poller, Ready};
 
 /// How long a front end may take to send the rest of a message.
@@ -114,7 +114,7 @@ impl VhostUser {
             None => self.socket_event(),
             Some(index) => {
                 let mut port = self.port();
-                port.kick(index as usize).map_err(TransportError::Device)
+                port.kick(index as usize)
             }
         }
     }
@@ -126,29 +126,16 @@ impl VhostUser {
 
     /// One of the device's own descriptors is ready.
     pub(crate) fn device_event(&mut self, ready: Ready) -> Result<(), TransportError> {
-        let mut port = self.port();
-        let Port {
-            device,
-            queues,
-            mapped,
-            ..
-        } = &mut *port;
-        match &mapped.memory {
-            Some(memory) => Ok(device.fd_event(ready.token, ready.readiness, memory, queues)?),
+        self.port().turn(|device, memory, queues| match memory {
+            Some(memory) => device.fd_event(ready.token, ready.readiness, memory, queues),
             None => Ok(()),
-        }
+        })
     }
 
     /// Connect a stream to a port of the guest.
     pub(crate) fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError> {
-        let mut guard = self.port();
-        let Port {
-            device,
-            queues,
-            mapped,
-            ..
-        } = &mut *guard;
-        Ok(device.connect(port, stream, mapped.memory.as_ref(), queues)?)
+        self.port()
+            .turn(|device, memory, queues| device.connect(port, stream, memory, queues))
     }
 
     fn socket_event(&mut self) -> Result<(), TransportError> {
@@ -167,7 +154,7 @@ impl VhostUser {
             Link::Connected(handler) => {
                 let result = handler.handle_request();
                 if let Some(failure) = self.port().failure.take() {
-                    return Err(failure.into());
+                    return Err(failure);
                 }
                 match result {
                     Ok(()) => Ok(()),
@@ -211,23 +198,48 @@ struct Port {
     /// Whether the guest has switched a running queue off: it is shutting down.
     leaving: bool,
     /// A device failure that happened inside of a message's handler.
-    failure: Option<DeviceError>,
+    failure: Option<TransportError>,
 }
 
 impl Port {
-    fn kick(&mut self, index: usize) -> Result<(), DeviceError> {
-        let Self {
-            device,
-            queues,
-            mapped,
-            ..
-        } = self;
-        match &mapped.memory {
+    fn kick(&mut self, index: usize) -> Result<(), TransportError> {
+        self.turn(|device, memory, queues| match memory {
             Some(memory) if queues.get(index).is_some_and(VirtQueue::ready) => {
                 device.queue_event(index, memory, queues)
             }
             _ => Ok(()),
+        })
+    }
+
+    /// Let the device work for a limited time, and come back to it when that was too short.
+    fn turn(
+        &mut self,
+        work: impl FnOnce(
+            &mut dyn VirtioDevice,
+            Option<&Memory>,
+            &mut [VirtQueue],
+        ) -> Result<(), DeviceError>,
+    ) -> Result<(), TransportError> {
+        let Self {
+            device,
+            queues,
+            mapped,
+            rings,
+            ..
+        } = self;
+        for queue in queues.iter_mut() {
+            queue.begin_turn();
         }
+        work(device.as_mut(), mapped.memory.as_ref(), queues)?;
+        for (queue, ring) in queues.iter().zip(rings) {
+            if queue.interrupted()
+                && let Some(mut kick) = ring.kick.as_ref()
+            {
+                // As if the guest had notified.
+                kick.write_all(&1u64.to_ne_bytes())?;
+            }
+        }
+        Ok(())
     }
 
     fn at(&mut self, index: u32) -> VhostResult<(&mut VirtQueue, &mut Ring)> {

@@ -1,10 +1,14 @@
 //! How machines start and end.
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+
+use nix::poll::{PollFd, PollFlags, poll};
 
 use vmm::{EngineKind, GuestArch, Machine, MachineConfig, StartError, StopReason};
 
@@ -34,7 +38,63 @@ pub const TESTS: &[(&str, fn())] = &[
         "life::ordinary_users_have_machines_too",
         ordinary_users_have_machines_too,
     ),
+    (
+        "life::death_of_the_creator_ends_everything",
+        death_of_the_creator_ends_everything,
+    ),
+    ("life::used_up_memory_is_told", used_up_memory_is_told),
 ];
+
+/// The argument that makes the test program boot one machine and do nothing.
+pub const BOOT_AND_WAIT: &str = "__boot_and_wait";
+
+/// The other side of the creator's death.
+pub fn boot_and_wait() -> ExitCode {
+    let _machine = boot(&config("orphan"));
+    println!("ready");
+    let _ = std::io::stdin().read(&mut [0]);
+    ExitCode::SUCCESS
+}
+
+fn death_of_the_creator_ends_everything() {
+    let mut creator = Command::new(std::env::current_exe().unwrap())
+        .arg(BOOT_AND_WAIT)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(creator.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "ready\n");
+    let tree = processes_named("orphan");
+    assert!(tree.len() >= 3, "{tree:?}");
+    let ends: Vec<OwnedFd> = tree.into_iter().map(pidfd).collect();
+    creator.kill().unwrap();
+    creator.wait().unwrap();
+    for end in ends {
+        let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, 10_000u16).unwrap(), 1, "a process lives on");
+    }
+}
+
+fn pidfd(pid: i32) -> OwnedFd {
+    // SAFETY: takes no pointers; the result is a new descriptor of ours.
+    unsafe {
+        let fd = nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0);
+        assert!(fd >= 0);
+        OwnedFd::from_raw_fd(fd as i32)
+    }
+}
+
+fn used_up_memory_is_told() {
+    let mut config = config("used-up");
+    config.memory_mib = 48;
+    let mut machine = boot(&config);
+    drop(open(&machine, "eat"));
+    assert_eq!(end(&mut machine), StopReason::OutOfMemory);
+}
 
 /// The argument that makes the test program boot one machine as whoever it runs as.
 pub const AS_USER: &str = "__as_user";

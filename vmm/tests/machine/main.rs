@@ -2,9 +2,12 @@
 //! `HULL_TEST_KERNELS` or `target/kernels` holds `linux-um` (and `vmlinux-x86_64`,
 //! `vmlinux-aarch64` for the tests of the tcg engine). Without it, a test fails and says so.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
 mod support;
 
 mod block;
+mod jail;
 mod life;
 mod shares;
 mod streams;
@@ -18,17 +21,25 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(vmm::VMM_ARGUMENT) {
         return vmm::vmm_main();
     }
-    if std::env::args().nth(1).as_deref() == Some(life::AS_USER) {
-        return life::as_user();
+    match std::env::args().nth(1).as_deref() {
+        Some(life::AS_USER) => return life::as_user(),
+        Some(life::BOOT_AND_WAIT) => return life::boot_and_wait(),
+        _ => {}
     }
     let mut arguments = Arguments::from_args();
     // Guests of one test at a time have the machine for themselves.
     arguments.test_threads.get_or_insert(2);
-    let tests: Vec<(&str, fn())> = [life::TESTS, streams::TESTS, block::TESTS, shares::TESTS]
-        .into_iter()
-        .flatten()
-        .copied()
-        .collect();
+    let tests: Vec<(&str, fn())> = [
+        life::TESTS,
+        streams::TESTS,
+        block::TESTS,
+        shares::TESTS,
+        jail::TESTS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+    .collect();
     let trials = tests
         .into_iter()
         .map(|(name, test)| {
