@@ -29,8 +29,8 @@ pub struct Added {
     pub blob: Digest,
     /// Its size.
     pub blob_size: u64,
-    /// Whether what came was compressed.
-    pub compressed: bool,
+    /// What it is, in the words of manifests.
+    pub media_type: &'static str,
     /// What it contained.
     pub layer: LayerRecord,
 }
@@ -57,9 +57,11 @@ pub fn add_layer(
     let mut tee = Tee {
         input,
         copy: blob.file(),
+        start: Vec::new(),
         failure: None,
     };
     let converted = layer::convert(&mut tee, image.file(), limits);
+    let media_type = tee.media_type();
     if let Some(source) = tee.failure {
         return Err(StoreError::io("write", blob.path(), source).into());
     }
@@ -109,7 +111,7 @@ pub fn add_layer(
     Ok(Added {
         blob: converted.blob_digest,
         blob_size: converted.blob_size,
-        compressed: converted.blob_digest != converted.diff_id,
+        media_type,
         layer: record,
     })
 }
@@ -248,13 +250,28 @@ pub fn remake(
 struct Tee<'a, R> {
     input: &'a mut R,
     copy: &'a File,
+    /// The first bytes, which tell the compression.
+    start: Vec<u8>,
     failure: Option<io::Error>,
+}
+
+impl<R> Tee<'_, R> {
+    fn media_type(&self) -> &'static str {
+        match self.start.as_slice() {
+            [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => "application/vnd.oci.image.layer.v1.tar+zstd",
+            _ => "application/vnd.oci.image.layer.v1.tar",
+        }
+    }
 }
 
 impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
-        if let Err(error) = self.copy.write_all(buffer.get(..count).unwrap_or_default()) {
+        let data = buffer.get(..count).unwrap_or_default();
+        let wanted = 4_usize.saturating_sub(self.start.len());
+        self.start.extend(data.iter().take(wanted));
+        if let Err(error) = self.copy.write_all(data) {
             let text = error.to_string();
             self.failure = Some(error);
             return Err(io::Error::other(text));

@@ -1,5 +1,6 @@
 //! Images: what a registry or an archive holds, and how a guest gets to read it.
 
+pub mod assemble;
 pub mod convert;
 pub mod digest;
 pub mod erofs;
@@ -7,6 +8,7 @@ mod error;
 pub mod layer;
 mod local;
 pub mod manifest;
+mod parallel;
 mod progress;
 mod pull;
 pub mod reference;
