@@ -116,6 +116,32 @@ pub fn add_layer(
     })
 }
 
+/// The layer in `blob`, claimed, if the store has it already.
+pub fn claim(
+    store: &Store,
+    lease: &Lease<'_>,
+    blob: &Digest,
+    diff_id: &Digest,
+) -> Result<Option<Added>, ImageError> {
+    let Some(layer) = store.claim_blob(lease, blob, diff_id)? else {
+        return Ok(None);
+    };
+    let path = store.blob_path(blob);
+    let mut start = Vec::new();
+    let read = File::open(&path).and_then(|file| {
+        (&file).take(4).read_to_end(&mut start)?;
+        file.metadata()
+    });
+    let metadata = read.map_err(|source| StoreError::io("read", &path, source))?;
+    let media_type = media_type(&start);
+    Ok(Some(Added {
+        blob: *blob,
+        blob_size: metadata.len(),
+        media_type,
+        layer,
+    }))
+}
+
 fn check(what: &str, expected: &Digest, actual: &Digest) -> Result<(), ImageError> {
     if expected == actual {
         return Ok(());
@@ -246,6 +272,15 @@ pub fn remake(
     Ok(())
 }
 
+/// What a layer with these first bytes is, in the words of manifests.
+fn media_type(start: &[u8]) -> &'static str {
+    match start {
+        [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "application/vnd.oci.image.layer.v1.tar+zstd",
+        _ => "application/vnd.oci.image.layer.v1.tar",
+    }
+}
+
 /// Passes reads through and keeps a copy of what came.
 struct Tee<'a, R> {
     input: &'a mut R,
@@ -257,11 +292,7 @@ struct Tee<'a, R> {
 
 impl<R> Tee<'_, R> {
     fn media_type(&self) -> &'static str {
-        match self.start.as_slice() {
-            [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => "application/vnd.oci.image.layer.v1.tar+zstd",
-            _ => "application/vnd.oci.image.layer.v1.tar",
-        }
+        media_type(&self.start)
     }
 }
 

@@ -115,11 +115,7 @@ pub fn pull(
         None => reference.tag().unwrap_or_default().to_owned(),
     };
     progress.line(&format!("{shown}: Pulling from {}", reference.repository()));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|source| ImageError::io("start the network threads", source))?;
+    let runtime = runtime()?;
     let task = Task {
         store,
         settings,
@@ -145,6 +141,39 @@ pub fn pull(
         }
     }
     Err(most_telling(errors).unwrap_or_else(|| local::not_found(&task.reference.to_string())))
+}
+
+/// Every tag that a registry has of this repository.
+pub fn tags(settings: &Settings, repository: &Reference) -> Result<Vec<Reference>, ImageError> {
+    const MOST: usize = 10_000;
+    let runtime = runtime()?;
+    let mut errors = Vec::new();
+    for endpoint in endpoints(repository, settings) {
+        let listed = runtime.block_on(async {
+            let session = Session::open(&endpoint, repository, Access::Pull).await?;
+            session.tags(MOST, settings.limits.manifest_bytes).await
+        });
+        match listed {
+            Ok(tags) => {
+                let name = repository.canonical_name();
+                return tags
+                    .iter()
+                    .map(|tag| Ok(format!("{name}:{tag}").parse()?))
+                    .collect();
+            }
+            Err(error) => errors.push(error.into()),
+        }
+    }
+    Err(most_telling(errors).unwrap_or_else(|| local::not_found(&repository.to_string())))
+}
+
+/// The threads that talk to the network for as long as a pull or push lasts.
+pub(super) fn runtime() -> Result<Runtime, ImageError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| ImageError::io("start the network threads", source))
 }
 
 /// Of what several addresses said, the last that came from a registry and not from the network.
