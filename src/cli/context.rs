@@ -1,7 +1,9 @@
 //! What every command that touches state works with.
 
+use crate::image::User;
+use crate::image::digest::Digest;
 use crate::settings::Settings;
-use crate::store::{Paths, Store};
+use crate::store::{Paths, Store, StoreError};
 
 /// The open store and the user's settings.
 #[derive(Debug)]
@@ -21,5 +23,19 @@ impl Context {
             eprintln!("hull: {repair}");
         }
         Ok(Self { store, settings })
+    }
+
+    /// The containers made from an image: whoever claims its topmost layer.
+    pub fn users_of_image(&self, image: &Digest) -> Result<Vec<User>, StoreError> {
+        let owners = self.store.owners_of_image(image)?;
+        let containers = owners
+            .iter()
+            .filter_map(|owner| owner.strip_prefix("container:"));
+        Ok(containers
+            .map(|id| User {
+                container: id.to_owned(),
+                running: false,
+            })
+            .collect())
     }
 }
