@@ -1,5 +1,6 @@
 //! What every command that touches state works with.
 
+use crate::container::Status;
 use crate::image::User;
 use crate::image::digest::Digest;
 use crate::settings::Settings;
@@ -25,16 +26,14 @@ impl Context {
         Ok(Self { store, settings })
     }
 
-    /// The containers made from an image: whoever claims its topmost layer.
+    /// The containers made from an image.
     pub fn users_of_image(&self, image: &Digest) -> Result<Vec<User>, StoreError> {
-        let owners = self.store.owners_of_image(image)?;
-        let containers = owners
-            .iter()
-            .filter_map(|owner| owner.strip_prefix("container:"));
+        let containers = self.store.containers_of_image(image)?;
         Ok(containers
-            .map(|id| User {
-                container: id.to_owned(),
-                running: false,
+            .into_iter()
+            .map(|container| User {
+                running: container.state.status == Status::Running,
+                container: container.id,
             })
             .collect())
     }

@@ -83,17 +83,4 @@ impl Store {
         self.write(|tx| tx.execute("DELETE FROM layer_refs WHERE owner = ?1", [owner]))?;
         Ok(())
     }
-
-    /// Who claims the topmost layer of an image.
-    pub fn owners_of_image(&self, image: &Digest) -> Result<Vec<String>, StoreError> {
-        self.read(|db| {
-            db.prepare(
-                "SELECT owner FROM layer_refs WHERE layer =
-                     (SELECT diff_id FROM image_layer WHERE image = ?1
-                      ORDER BY position DESC LIMIT 1)",
-            )?
-            .query_map([image], |row| row.get(0))?
-            .collect()
-        })
-    }
 }
