@@ -15,6 +15,7 @@ mod jail;
 mod launch;
 mod machine;
 mod poll;
+mod probe;
 mod process;
 mod transport;
 
@@ -24,6 +25,7 @@ pub use config::{
 };
 pub use event::{Event, StopReason};
 pub use machine::{ConnectError, EventError, Machine, StartError};
+pub use probe::{Probe, isolation, probe, probe_kvm};
 pub use process::vmm_main;
 
 /// The first argument that makes the `hull` program be a VMM process.

@@ -35,12 +35,12 @@ pub(crate) fn program(
     let (machine, cpu, append) = match spec.arch {
         GuestArch::X86_64 => (
             // Without a timer chip the kernel cannot calibrate its clock.
-            "microvm,accel=tcg,x-option-roms=off,pit=on,pic=on,rtc=on,acpi=off,memory-backend=m",
+            "microvm,x-option-roms=off,pit=on,pic=on,rtc=on,acpi=off,memory-backend=m",
             "max",
             "console=ttyS0 reboot=t no_timer_check",
         ),
         GuestArch::Aarch64 => (
-            "virt,accel=tcg,gic-version=3,its=off,memory-backend=m",
+            "virt,gic-version=3,its=off,memory-backend=m",
             // The architected pointer authentication costs more than everything else.
             "max,pauth-impdef=on",
             "console=ttyAMA0",

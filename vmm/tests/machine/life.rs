@@ -43,6 +43,7 @@ pub const TESTS: &[(&str, fn())] = &[
         death_of_the_creator_ends_everything,
     ),
     ("life::used_up_memory_is_told", used_up_memory_is_told),
+    ("life::probing_boots_a_guest", probing_boots_a_guest),
 ];
 
 /// The argument that makes the test program boot one machine and do nothing.
@@ -242,4 +243,27 @@ pub fn processes_named(name: &str) -> Vec<i32> {
             })
         })
         .collect()
+}
+
+fn probing_boots_a_guest() {
+    let kernel = kernel("linux-um");
+    let found = vmm::probe(
+        EngineKind::Uml,
+        GuestArch::X86_64,
+        &kernel,
+        initramfs(),
+        None,
+    );
+    assert!(found.usable && found.boot.is_some(), "{found:?}");
+    assert!(found.isolation.contains("no hardware boundary"));
+    // A program that is no kernel.
+    let program = Path::new("/bin/true");
+    let found = vmm::probe(
+        EngineKind::Uml,
+        GuestArch::X86_64,
+        program,
+        initramfs(),
+        None,
+    );
+    assert!(!found.usable, "{found:?}");
 }

@@ -11,6 +11,7 @@ mod jail;
 mod life;
 mod shares;
 mod streams;
+mod tcg;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         block::TESTS,
         shares::TESTS,
         jail::TESTS,
+        tcg::TESTS,
     ]
     .into_iter()
     .flatten()
