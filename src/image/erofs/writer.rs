@@ -81,7 +81,7 @@ impl<'a> Writer<'a> {
 
     /// Memory in use, roughly.
     pub fn memory(&self) -> usize {
-        self.tree.memory() + self.xattrs.size()
+        self.tree.memory() + self.xattrs.memory()
     }
 
     /// Begins a regular file of `size` bytes. If it is known that only some of them lie outside

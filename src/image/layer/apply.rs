@@ -21,6 +21,8 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What overlayfs keeps on files for itself.
 const OVERLAY_XATTRS: &[u8] = b"trusted.overlay.";
 const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
+/// Names in an entry's path, on average over the most entries that there may be.
+const STEPS: u64 = 64;
 
 /// The layer so far.
 #[derive(Debug)]
@@ -36,6 +38,10 @@ pub struct Layer<'a> {
     implicit_bytes: usize,
     /// Directories made because an entry needed them.
     made: u64,
+    /// Names looked up on the way to entries.
+    steps: u64,
+    /// Bytes of directories' attributes.
+    dir_xattrs: usize,
     /// Bytes in regular files.
     content: u64,
 }
@@ -58,6 +64,8 @@ impl<'a> Layer<'a> {
             implicit: HashSet::from([Tree::ROOT]),
             implicit_bytes: 0,
             made: 0,
+            steps: 0,
+            dir_xattrs: 0,
             content: 0,
         }
     }
@@ -86,10 +94,18 @@ impl<'a> Layer<'a> {
                 limit,
             });
         }
+        // Links to long paths through more links cost time that the archive's size does not show.
+        let limit = limit.saturating_mul(STEPS);
+        if self.steps > limit {
+            return Err(LayerError::Limit {
+                what: "names in the paths of its entries",
+                limit,
+            });
+        }
         // A link in a map costs its target, and about as much again.
         let links = self.symlink_bytes + self.symlinks.len() * 64;
         let implicit = self.implicit_bytes + self.implicit.len() * 64;
-        if self.writer.memory() + links + implicit > self.limits.memory {
+        if self.writer.memory() + links + implicit + self.dir_xattrs > self.limits.memory {
             let limit = self.limits.memory as u64;
             return Err(LayerError::Limit {
                 what: "bytes of names and attributes",
@@ -149,6 +165,7 @@ impl<'a> Layer<'a> {
     fn describe_directory(&mut self, dir: DirId, member: &Member) -> Result<(), Fault> {
         let mut metadata = self.metadata(member)?;
         let known = self.writer.tree_mut().metadata_mut(dir);
+        self.dir_xattrs += xattr_bytes(&metadata.xattrs) + metadata.xattrs.len() * 100;
         if let Some(opaque) = known.xattrs.remove(OPAQUE_XATTR) {
             metadata.xattrs.insert(OPAQUE_XATTR.to_vec(), opaque);
         }
@@ -210,7 +227,10 @@ impl<'a> Layer<'a> {
         let missing = || Problem::LinkTarget(show(&member.link));
         let names = path::split(&member.link)?;
         let (&last, parents) = names.split_last().ok_or_else(missing)?;
-        let dir = path::find(self.writer.tree(), &self.symlinks, parents)?.ok_or_else(missing)?;
+        let mut walk = path::Walk::new(parents);
+        let dir = path::find(&mut walk, self.writer.tree(), &self.symlinks)?;
+        self.steps += walk.steps();
+        let dir = dir.ok_or_else(missing)?;
         let file = match self.writer.tree().get(dir, last) {
             Some(Entry::File(file)) if !self.whiteouts.contains(&file) => file,
             Some(Entry::Dir(_)) => return Err(Problem::LinkToDirectory(show(&member.link)).into()),
@@ -318,10 +338,7 @@ impl<'a> Layer<'a> {
         let xattrs: Xattrs = kept
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let bytes = xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let bytes = xattr_bytes(&xattrs);
         if bytes > self.limits.xattr_bytes {
             return Err(Problem::Xattrs(bytes, self.limits.xattr_bytes).into());
         }
@@ -354,6 +371,7 @@ impl<'a> Layer<'a> {
                 None => walk.dir = self.make_parent(walk.dir, &name)?,
             }
         }
+        self.steps += walk.steps();
         Ok(walk.dir)
     }
 
@@ -383,6 +401,13 @@ impl<'a> Layer<'a> {
             implicit_dirs,
         })
     }
+}
+
+fn xattr_bytes(xattrs: &Xattrs) -> usize {
+    xattrs
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum()
 }
 
 /// What is known once a layer is complete.
