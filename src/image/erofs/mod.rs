@@ -23,6 +23,7 @@
 mod blocks;
 mod data;
 mod directory;
+mod finish;
 mod format;
 mod metadata;
 mod reader;

@@ -89,9 +89,9 @@ impl SharedXattrs {
         Ok(place)
     }
 
-    /// Bytes of the area so far.
-    pub fn size(&self) -> usize {
-        self.size
+    /// Memory that the attributes take, roughly.
+    pub fn memory(&self) -> usize {
+        self.size + self.places.len() * 64
     }
 
     /// The whole area.
@@ -141,7 +141,7 @@ mod tests {
         let xattrs = Xattrs::from([(b"user.a".to_vec(), vec![1; 100])]);
         let first = shared.body(&xattrs).unwrap();
         assert_eq!(shared.body(&xattrs).unwrap(), first);
-        assert_eq!(shared.size(), 108);
+        assert_eq!(shared.memory(), 108 + 64);
         assert_eq!(shared.into_area().len(), 108);
     }
 

@@ -42,6 +42,7 @@ pub struct Walk {
     /// Names still to come, the next one last.
     names: Vec<Box<[u8]>>,
     links: usize,
+    steps: u64,
 }
 
 impl Walk {
@@ -52,6 +53,7 @@ impl Walk {
             dir: Tree::ROOT,
             names,
             links: 0,
+            steps: 0,
         }
     }
 
@@ -59,12 +61,18 @@ impl Walk {
     pub fn next_name(&mut self, tree: &Tree) -> Option<Box<[u8]>> {
         loop {
             let name = self.names.pop()?;
+            self.steps += 1;
             match &name[..] {
                 b"" | b"." => {}
                 b".." => self.dir = tree.parent(self.dir),
                 _ => return Some(name),
             }
         }
+    }
+
+    /// Names looked at so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// Goes on at a link's target.
@@ -82,13 +90,12 @@ impl Walk {
     }
 }
 
-/// The directory with these names, links followed, if the layer has it.
+/// Walks to the end, links followed, if the layer has a directory there.
 pub fn find(
+    walk: &mut Walk,
     tree: &Tree,
     symlinks: &HashMap<FileId, Box<[u8]>>,
-    names: &[&[u8]],
 ) -> Result<Option<DirId>, Problem> {
-    let mut walk = Walk::new(names);
     while let Some(name) = walk.next_name(tree) {
         match tree.get(walk.dir, &name) {
             Some(Entry::Dir(dir)) => walk.dir = dir,

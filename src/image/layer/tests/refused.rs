@@ -172,6 +172,17 @@ fn limits() {
         archive.file(&format!("{i}"), "")
     });
     assert!(refusal_with(&archive, &limits).contains("more than 10000 bytes of names"));
+    let keys: Vec<_> = (0..9).map(|i| format!("SCHILY.xattr.user.{i}")).collect();
+    let xattrs: Vec<_> = keys
+        .iter()
+        .map(|key| (key.as_str(), &[b'x'; 1000][..]))
+        .collect();
+    let archive = Archive::new().pax(&xattrs).dir("d").pax(&xattrs).dir("e");
+    let limits = LayerLimits {
+        memory: 20_000,
+        ..default()
+    };
+    assert!(refusal_with(&archive, &limits).contains("more than 20000 bytes of names"));
     let limits = LayerLimits {
         file_bytes: 4,
         ..default()
@@ -188,6 +199,37 @@ fn limits() {
     let message = refusal_with(&Archive::new().file("a", "12345"), &limits);
     assert!(
         message.contains("more than 1000 bytes after decompression"),
+        "{message}"
+    );
+}
+
+#[test]
+fn paths_that_cost_more_than_they_look() {
+    // Each link leads through the one before it thirty times.
+    let mut archive = Archive::new().symlink("a0", "d");
+    for i in 1..3 {
+        let target = format!("a{}/../", i - 1).repeat(30) + "d";
+        archive = archive
+            .pax(&[("linkpath", target.as_bytes())])
+            .symlink(&format!("a{i}"), "");
+    }
+    let limits = LayerLimits {
+        entries: 40,
+        ..LayerLimits::default()
+    };
+    assert!(convert_with(&archive.clone().file("a1/x", "").bytes()[..], &limits).is_ok());
+    let message = refusal_with(&archive.file("a2/x", ""), &limits);
+    assert!(message.contains("more than 40 symbolic links"), "{message}");
+    let long = "./".repeat(2000) + "d";
+    let mut archive = Archive::new()
+        .pax(&[("linkpath", long.as_bytes())])
+        .symlink("l", "");
+    for i in 0..3 {
+        archive = archive.file(&format!("l/{i}"), "");
+    }
+    let message = refusal_with(&archive, &limits);
+    assert!(
+        message.contains("more than 2560 names in the paths"),
         "{message}"
     );
 }

@@ -1,5 +1,7 @@
 //! Puts the entries of a layer's archive, one after the other, into the layer's file system.
 
+mod directories;
+
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
@@ -20,7 +22,8 @@ const AUFS: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What overlayfs keeps on files for itself.
 const OVERLAY_XATTRS: &[u8] = b"trusted.overlay.";
-const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
+/// Names in an entry's path, on average over the most entries that there may be.
+const STEPS: u64 = 64;
 
 /// The layer so far.
 #[derive(Debug)]
@@ -36,6 +39,10 @@ pub struct Layer<'a> {
     implicit_bytes: usize,
     /// Directories made because an entry needed them.
     made: u64,
+    /// Names looked up on the way to entries.
+    steps: u64,
+    /// Bytes of directories' attributes.
+    dir_xattrs: usize,
     /// Bytes in regular files.
     content: u64,
 }
@@ -58,6 +65,8 @@ impl<'a> Layer<'a> {
             implicit: HashSet::from([Tree::ROOT]),
             implicit_bytes: 0,
             made: 0,
+            steps: 0,
+            dir_xattrs: 0,
             content: 0,
         }
     }
@@ -86,10 +95,18 @@ impl<'a> Layer<'a> {
                 limit,
             });
         }
+        // Links to long paths through more links cost time that the archive's size does not show.
+        let limit = limit.saturating_mul(STEPS);
+        if self.steps > limit {
+            return Err(LayerError::Limit {
+                what: "names in the paths of its entries",
+                limit,
+            });
+        }
         // A link in a map costs its target, and about as much again.
         let links = self.symlink_bytes + self.symlinks.len() * 64;
         let implicit = self.implicit_bytes + self.implicit.len() * 64;
-        if self.writer.memory() + links + implicit > self.limits.memory {
+        if self.writer.memory() + links + implicit + self.dir_xattrs > self.limits.memory {
             let limit = self.limits.memory as u64;
             return Err(LayerError::Limit {
                 what: "bytes of names and attributes",
@@ -130,87 +147,14 @@ impl<'a> Layer<'a> {
         }
     }
 
-    fn add_root(&mut self, member: &Member) -> Result<(), Fault> {
-        if member.kind != Kind::Directory {
-            return Err(Problem::Root.into());
-        }
-        self.describe_directory(Tree::ROOT, member)
-    }
-
-    fn add_directory(&mut self, place: &Place<'_>, member: &Member) -> Result<(), Fault> {
-        let dir = match self.writer.tree().get(place.dir, place.name) {
-            Some(Entry::Dir(dir)) => dir,
-            _ => self.make_directory(place)?,
-        };
-        self.describe_directory(dir, member)
-    }
-
-    /// Gives a directory the metadata that its entry says.
-    fn describe_directory(&mut self, dir: DirId, member: &Member) -> Result<(), Fault> {
-        let mut metadata = self.metadata(member)?;
-        let known = self.writer.tree_mut().metadata_mut(dir);
-        if let Some(opaque) = known.xattrs.remove(OPAQUE_XATTR) {
-            metadata.xattrs.insert(OPAQUE_XATTR.to_vec(), opaque);
-        }
-        *known = metadata;
-        if self.implicit.remove(&dir) {
-            self.implicit_bytes -= self.writer.tree().path_len(dir);
-        }
-        Ok(())
-    }
-
-    /// Makes a directory without metadata in place of a file or of nothing. If the name stood
-    /// for something in this layer, what lower layers have there is gone.
-    fn make_directory(&mut self, place: &Place<'_>) -> Result<DirId, Fault> {
-        let tree = self.writer.tree_mut();
-        if tree.path_len(place.dir) + 1 + place.name.len() > path::MAX_PATH {
-            return Err(Problem::PathLength.into());
-        }
-        let replaces = tree.get(place.dir, place.name).is_some();
-        let metadata = Metadata {
-            mode: 0o755,
-            ..Metadata::default()
-        };
-        let dir = tree.make_dir(place.dir, place.name, metadata);
-        self.implicit_bytes += tree.path_len(dir);
-        self.implicit.insert(dir);
-        if replaces {
-            self.make_opaque(dir);
-        }
-        Ok(dir)
-    }
-
-    fn make_opaque(&mut self, dir: DirId) {
-        let metadata = self.writer.tree_mut().metadata_mut(dir);
-        metadata.xattrs.insert(OPAQUE_XATTR.to_vec(), b"y".to_vec());
-    }
-
-    /// Hides `name` of lower layers. What this layer itself has under the name stays, as the
-    /// image specification says.
-    fn add_whiteout(&mut self, dir: DirId, name: &[u8]) -> Result<(), Fault> {
-        if matches!(name, b"" | b"." | b"..") {
-            return Err(Problem::Whiteout.into());
-        }
-        match self.writer.tree().get(dir, name) {
-            Some(Entry::Dir(dir)) => self.make_opaque(dir),
-            Some(Entry::File(_)) => {}
-            None => {
-                let metadata = Metadata::default();
-                let file = self
-                    .writer
-                    .device(FileType::CharDevice, (0, 0), &metadata)?;
-                self.whiteouts.insert(file);
-                self.writer.tree_mut().link(dir, name, file);
-            }
-        }
-        Ok(())
-    }
-
     fn add_hard_link(&mut self, place: &Place<'_>, member: &Member) -> Result<(), Fault> {
         let missing = || Problem::LinkTarget(show(&member.link));
         let names = path::split(&member.link)?;
         let (&last, parents) = names.split_last().ok_or_else(missing)?;
-        let dir = path::find(self.writer.tree(), &self.symlinks, parents)?.ok_or_else(missing)?;
+        let mut walk = path::Walk::new(parents);
+        let dir = path::find(&mut walk, self.writer.tree(), &self.symlinks)?;
+        self.steps += walk.steps();
+        let dir = dir.ok_or_else(missing)?;
         let file = match self.writer.tree().get(dir, last) {
             Some(Entry::File(file)) if !self.whiteouts.contains(&file) => file,
             Some(Entry::Dir(_)) => return Err(Problem::LinkToDirectory(show(&member.link)).into()),
@@ -318,10 +262,7 @@ impl<'a> Layer<'a> {
         let xattrs: Xattrs = kept
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let bytes = xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let bytes = xattr_bytes(&xattrs);
         if bytes > self.limits.xattr_bytes {
             return Err(Problem::Xattrs(bytes, self.limits.xattr_bytes).into());
         }
@@ -332,37 +273,6 @@ impl<'a> Layer<'a> {
             mtime: member.mtime,
             xattrs,
         })
-    }
-
-    /// The directory with these names, made if it is not there. Symbolic links of this layer are
-    /// followed; where they lead to nothing in this layer, directories are made as well, for
-    /// lower layers may have them.
-    fn directory(&mut self, names: &[&[u8]]) -> Result<DirId, Fault> {
-        let mut walk = path::Walk::new(names);
-        while let Some(name) = walk.next_name(self.writer.tree()) {
-            match self.writer.tree().get(walk.dir, &name) {
-                Some(Entry::Dir(dir)) => walk.dir = dir,
-                Some(Entry::File(file)) => {
-                    if let Some(target) = self.symlinks.get(&file) {
-                        walk.follow(target)?;
-                    } else if self.whiteouts.contains(&file) {
-                        walk.dir = self.make_parent(walk.dir, &name)?;
-                    } else {
-                        return Err(Problem::NotADirectory(show(&name)).into());
-                    }
-                }
-                None => walk.dir = self.make_parent(walk.dir, &name)?,
-            }
-        }
-        Ok(walk.dir)
-    }
-
-    fn make_parent(&mut self, dir: DirId, name: &[u8]) -> Result<DirId, Fault> {
-        if name.len() > path::MAX_NAME {
-            return Err(Problem::NameLength(name.len()).into());
-        }
-        self.made += 1;
-        self.make_directory(&Place { dir, name })
     }
 
     /// Ends the layer: the image's size, the bytes in files and the implicit directories.
@@ -383,6 +293,13 @@ impl<'a> Layer<'a> {
             implicit_dirs,
         })
     }
+}
+
+fn xattr_bytes(xattrs: &Xattrs) -> usize {
+    xattrs
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum()
 }
 
 /// What is known once a layer is complete.
