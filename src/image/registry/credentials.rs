@@ -37,7 +37,9 @@ impl std::fmt::Debug for Credentials {
 
 /// The user's credentials for the registry of this name.
 pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
-    let Some(path) = config_path() else { return Ok(Credentials::Anonymous) };
+    let Some(path) = config_path() else {
+        return Ok(Credentials::Anonymous);
+    };
     let fail = |reason: String| RegistryError::Credentials {
         registry: registry.to_owned(),
         reason: format!("{}: {reason}", path.display()),
@@ -45,7 +47,10 @@ pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
     match File::open(&path) {
         Ok(file) => read(registry, BufReader::new(file)).map_err(fail),
         Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
         {
             Ok(Credentials::Anonymous)
         }
@@ -54,13 +59,21 @@ pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
 }
 
 fn config_path() -> Option<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let directory = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|it| it.join(".docker")));
     directory.map(|directory| directory.join("config.json"))
 }
 
 fn read(registry: &str, config: impl Read) -> Result<Credentials, String> {
-    let key = if registry == DEFAULT_REGISTRY { DOCKER_HUB_KEY } else { registry };
+    let key = if registry == DEFAULT_REGISTRY {
+        DOCKER_HUB_KEY
+    } else {
+        registry
+    };
     match docker_credential::get_credential_from_reader(config, key) {
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             Ok(Credentials::Password(user, password))
@@ -75,7 +88,9 @@ fn read(registry: &str, config: impl Read) -> Result<Credentials, String> {
         }
         // What helpers print when they have nothing for this server.
         Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
-            if [&stdout, &stderr].iter().any(|text| text.contains("credentials not found")) =>
+            if [&stdout, &stderr]
+                .iter()
+                .any(|text| text.contains("credentials not found")) =>
         {
             Ok(Credentials::Anonymous)
         }
@@ -97,7 +112,10 @@ mod tests {
         let find = |registry: &str| read(registry, config.as_bytes()).unwrap();
         assert_eq!(find("docker.io"), password("u", "p"));
         assert_eq!(find("r.example:5000"), password("x", "y:z "));
-        assert_eq!(find("t.example"), Credentials::Identity("secret".to_owned()));
+        assert_eq!(
+            find("t.example"),
+            Credentials::Identity("secret".to_owned())
+        );
         assert_eq!(find("other.example"), Credentials::Anonymous);
         assert_eq!(read("x", "{}".as_bytes()), Ok(Credentials::Anonymous));
         assert!(read("x", "[".as_bytes()).is_err());
