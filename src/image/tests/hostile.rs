@@ -61,7 +61,10 @@ fn manifests_that_make_no_sense() {
         "invalid image manifest",
     );
     refused(
-        image(|_| {}, |it| it["layers"][0]["digest"] = json!("sha256:../../x")),
+        image(
+            |_| {},
+            |it| it["layers"][0]["digest"] = json!("sha256:../../x"),
+        ),
         "invalid image manifest",
     );
     refused(

@@ -111,7 +111,7 @@ fn what_is_pushed_is_pulled() {
     assert_eq!((pulled.digest, pulled.image.id), (digest, image.id()));
     assert_eq!(
         image::tags(&other.settings, &target).unwrap(),
-        [target.clone()]
+        std::slice::from_ref(&target)
     );
     let missing: Reference = format!("127.0.0.1:{}/nosuch:1", registry.port)
         .parse()
