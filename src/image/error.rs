@@ -61,9 +61,9 @@ pub enum ImageError {
         /// The image.
         reference: String,
         /// What it is for.
-        actual: Platform,
+        actual: Box<Platform>,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
     },
     /// Content does not have the digest under which it was asked for.
     #[error("{what} is corrupt: its digest is {actual}, not {expected} as promised")]

@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn documents_that_make_no_sense_are_refused() {
-        let both = format!(r#"{{"schemaVersion":2,"manifests":[],"layers":[],"config":{{}}}}"#);
+        let both = r#"{"schemaVersion":2,"manifests":[],"layers":[],"config":{}}"#;
         for (text, kind, reason) in [
             ("", None, "EOF"),
             ("[]", None, "invalid"),
@@ -386,7 +386,7 @@ mod tests {
                 "neither layers nor manifests",
             ),
             (r#"{"schemaVersion":"2"}"#, None, "invalid type"),
-            (both.as_str(), None, "at once"),
+            (both, None, "at once"),
             (r#"{"schemaVersion":2,"layers":[]}"#, None, "missing field"),
             (
                 r#"{"schemaVersion":2,"layers":[]}"#,

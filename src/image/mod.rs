@@ -31,3 +31,6 @@ pub use prune::{Pruned, prune};
 pub use pull::{PullPolicy, Pulled, ensure, pull, tags};
 pub use push::push;
 pub use reference::Reference;
+
+#[cfg(test)]
+mod tests;

@@ -300,8 +300,8 @@ impl Task<'_> {
         match (self.platform, listed) {
             (Some(wanted), None) if !actual.serves(wanted) => Err(ImageError::PlatformMismatch {
                 reference: self.reference.to_string(),
-                actual: actual.clone(),
-                wanted: wanted.clone(),
+                actual: Box::new(actual.clone()),
+                wanted: Box::new(wanted.clone()),
             }),
             _ => Ok(()),
         }

@@ -155,7 +155,9 @@ impl FromStr for Reference {
             None => (rest, None),
         };
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(ReferenceError::Uppercase(path.to_owned()));
+            let official = registry == DEFAULT_REGISTRY && !path.contains('/');
+            let prefix = if official { OFFICIAL } else { "" };
+            return Err(ReferenceError::Uppercase(format!("{prefix}{path}")));
         }
         let valid =
             is_registry(registry) && path.split('/').all(is_component) && tag.is_none_or(is_tag);
@@ -355,7 +357,7 @@ mod tests {
         }
         assert_eq!(
             parse("Debian").unwrap_err().to_string(),
-            "invalid reference format: repository name (Debian) must be lowercase"
+            "invalid reference format: repository name (library/Debian) must be lowercase"
         );
         assert_eq!(parse(HEX), Err(ReferenceError::Hexadecimal(HEX.to_owned())));
         assert_eq!(parse(&"a".repeat(256)), Err(ReferenceError::TooLong));

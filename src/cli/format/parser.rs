@@ -77,18 +77,18 @@ pub fn parse(tokens: Vec<Placed>) -> Result<Vec<Node>, TemplateError> {
         depth: 0,
     };
     match parser.nodes(false)? {
-        (nodes, End::Eof) => Ok(nodes),
-        (_, End::Else) => parser.fail("unexpected {{else}}"),
-        (_, End::End) => parser.fail("unexpected {{end}}"),
+        (nodes, Ended::Eof) => Ok(nodes),
+        (_, Ended::ByElse) => parser.fail("unexpected {{else}}"),
+        (_, Ended::ByEnd) => parser.fail("unexpected {{end}}"),
     }
 }
 
 /// What ended a list of nodes.
 #[derive(PartialEq, Eq)]
-enum End {
+enum Ended {
     Eof,
-    Else,
-    End,
+    ByElse,
+    ByEnd,
 }
 
 struct Parser {
@@ -129,12 +129,12 @@ impl Parser {
         Ok(())
     }
 
-    fn nodes(&mut self, in_range: bool) -> Result<(Vec<Node>, End), TemplateError> {
+    fn nodes(&mut self, in_range: bool) -> Result<(Vec<Node>, Ended), TemplateError> {
         self.deeper()?;
         let mut nodes = Vec::new();
         let end = loop {
             match self.next() {
-                None => break End::Eof,
+                None => break Ended::Eof,
                 Some(Token::Text(text)) => nodes.push(Node::Text(text)),
                 Some(_) => {
                     self.skip_space();
@@ -146,11 +146,11 @@ impl Parser {
                         "end" => {
                             self.next();
                             self.close()?;
-                            break End::End;
+                            break Ended::ByEnd;
                         }
                         "else" => {
                             self.next();
-                            break End::Else;
+                            break Ended::ByElse;
                         }
                         "if" | "with" | "range" => {
                             self.next();
@@ -200,9 +200,9 @@ impl Parser {
         let pipeline = self.pipeline(&Token::Close)?;
         let (body, end) = self.nodes(in_range || kind == "range")?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Eof => return self.fail("unexpected EOF"),
-            End::Else => self.otherwise(kind, in_range)?,
+            Ended::ByEnd => Vec::new(),
+            Ended::Eof => return self.fail("unexpected EOF"),
+            Ended::ByElse => self.otherwise(kind, in_range)?,
         };
         Ok(match kind {
             "if" => Node::If(pipeline, body, otherwise),
@@ -226,9 +226,9 @@ impl Parser {
         }
         self.close()?;
         match self.nodes(in_range)? {
-            (nodes, End::End) => Ok(nodes),
-            (_, End::Else) => self.fail("expected end; found {{else}}"),
-            (_, End::Eof) => self.fail("unexpected EOF"),
+            (nodes, Ended::ByEnd) => Ok(nodes),
+            (_, Ended::ByElse) => self.fail("expected end; found {{else}}"),
+            (_, Ended::Eof) => self.fail("unexpected EOF"),
         }
     }
 

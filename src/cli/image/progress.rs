@@ -70,7 +70,9 @@ pub struct Bars {
 
 impl std::fmt::Debug for Bars {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bars").field("stream", &self.stream).finish_non_exhaustive()
+        f.debug_struct("Bars")
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,8 @@
 //! Credentials as docker keeps them: `config.json` and credential helpers.
 
+use std::env;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
@@ -32,24 +35,46 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Whether docker's configuration is there; the crate takes a missing file for a broken one.
-fn config_exists() -> bool {
-    let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    directory.or_else(home).is_some_and(|directory| directory.join("config.json").exists())
-}
-
 /// The user's credentials for the registry of this name.
 pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
+    let Some(path) = config_path() else {
+        return Ok(Credentials::Anonymous);
+    };
+    let fail = |reason: String| RegistryError::Credentials {
+        registry: registry.to_owned(),
+        reason: format!("{}: {reason}", path.display()),
+    };
+    match File::open(&path) {
+        Ok(file) => read(registry, BufReader::new(file)).map_err(fail),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Credentials::Anonymous)
+        }
+        Err(error) => Err(fail(error.to_string())),
+    }
+}
+
+fn config_path() -> Option<PathBuf> {
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let directory = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|it| it.join(".docker")));
+    directory.map(|directory| directory.join("config.json"))
+}
+
+fn read(registry: &str, config: impl Read) -> Result<Credentials, String> {
     let key = if registry == DEFAULT_REGISTRY {
         DOCKER_HUB_KEY
     } else {
         registry
     };
-    if !config_exists() {
-        return Ok(Credentials::Anonymous);
-    }
-    match docker_credential::get_credential(key) {
+    match docker_credential::get_credential_from_reader(config, key) {
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             Ok(Credentials::Password(user, password))
         }
@@ -58,17 +83,42 @@ pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
             CredentialRetrievalError::ConfigNotFound
             | CredentialRetrievalError::NoCredentialConfigured,
         ) => Ok(Credentials::Anonymous),
+        Err(CredentialRetrievalError::ConfigReadError) => {
+            Err("it is no docker configuration".to_owned())
+        }
         // What helpers print when they have nothing for this server.
         Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
             if [&stdout, &stderr]
                 .iter()
-                .any(|text| text.contains("credentials not found in native keychain")) =>
+                .any(|text| text.contains("credentials not found")) =>
         {
             Ok(Credentials::Anonymous)
         }
-        Err(error) => Err(RegistryError::Credentials {
-            registry: registry.to_owned(),
-            reason: error.to_string().trim().replace('\n', " "),
-        }),
+        Err(error) => Err(error.to_string().trim().replace('\n', " ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_configuration_is_understood() {
+        let config = r#"{"auths":{
+            "https://index.docker.io/v1/":{"auth":"dTpw"},
+            "r.example:5000":{"auth":"eDp5Onog"},
+            "t.example":{"auth":"dTpw","identitytoken":"secret"}}}"#;
+        let password = |user: &str, word: &str| Credentials::Password(user.into(), word.into());
+        let find = |registry: &str| read(registry, config.as_bytes()).unwrap();
+        assert_eq!(find("docker.io"), password("u", "p"));
+        assert_eq!(find("r.example:5000"), password("x", "y:z "));
+        assert_eq!(
+            find("t.example"),
+            Credentials::Identity("secret".to_owned())
+        );
+        assert_eq!(find("other.example"), Credentials::Anonymous);
+        assert_eq!(read("x", "{}".as_bytes()), Ok(Credentials::Anonymous));
+        assert!(read("x", "[".as_bytes()).is_err());
+        assert_eq!(format!("{:?}", find("docker.io")), "Password(..)");
     }
 }

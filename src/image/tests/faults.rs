@@ -1,0 +1,486 @@
+//! Registries that break down, refuse, redirect and lie.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::server::{Content, Reply, Request, Server};
+use super::{Heard, Home, TestImage, index, layer};
+use crate::arch::Platform;
+use crate::image::digest::Digest;
+use crate::image::{self, ImageError, PullPolicy, Reference, Silent};
+use crate::settings::Registry;
+
+/// An image of three layers; the blobs are of some ten kilobytes.
+fn image() -> TestImage {
+    let layers = [
+        layer(&[("a", 90_000)]),
+        layer(&[("b", 60_000)]),
+        layer(&[("c", 10)]),
+    ];
+    TestImage::new("amd64", &layers)
+}
+
+fn content(image: &TestImage) -> Content {
+    let mut content = Content::default();
+    content.image("x", image);
+    content
+}
+
+fn amd64() -> Platform {
+    "linux/amd64".parse().unwrap()
+}
+
+fn pull(home: &Home, reference: &Reference) -> Result<image::Pulled, ImageError> {
+    image::pull(
+        &home.store,
+        &home.settings,
+        reference,
+        Some(&amd64()),
+        &Silent,
+    )
+}
+
+/// A server that answers the first `count` requests for blobs of layers in its own way.
+fn server(
+    image: &TestImage,
+    count: usize,
+    bad: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static,
+) -> Server {
+    let (content, config) = (content(image), image.id().to_string());
+    let served = AtomicUsize::new(0);
+    Server::start(move |request| {
+        let good = content.answer(request);
+        let is_layer = request.path.contains("/blobs/") && !request.path.contains(&config);
+        match is_layer && served.fetch_add(1, Ordering::Relaxed) < count {
+            true => bad(request, good),
+            false => good,
+        }
+    })
+}
+
+fn assert_nothing_left(home: &Home) {
+    home.store.collect_garbage().unwrap();
+    assert_eq!(home.files(), (0, 0, 0));
+    assert!(home.store.images().unwrap().is_empty());
+}
+
+#[test]
+fn a_good_registry_gives_a_whole_image_once() {
+    let (home, image) = (Home::new(), image());
+    let server = Server::good(content(&image));
+    let reference = server.reference("x");
+    let heard = Heard::default();
+    let pulled = image::pull(
+        &home.store,
+        &home.settings,
+        &reference,
+        Some(&amd64()),
+        &heard,
+    )
+    .unwrap();
+    assert!(pulled.is_new);
+    assert_eq!(pulled.image.id, image.id());
+    assert_eq!(pulled.digest, Digest::of(&image.manifest));
+    assert_eq!(pulled.image.names, [format!("{reference}:latest")]);
+    assert_eq!(
+        pulled.image.digests,
+        [format!("{reference}@{}", pulled.digest)]
+    );
+    assert_eq!(pulled.image.size, 150_010);
+    let ids: Vec<Digest> = image.layers.iter().map(|layer| layer.diff_id).collect();
+    assert_eq!(pulled.image.layers, ids);
+    assert_eq!(home.files(), (3, 3, 0));
+    let heard = heard.0.into_inner().unwrap();
+    assert_eq!(heard[0], "latest: Pulling from x");
+    assert_eq!(
+        heard
+            .iter()
+            .filter(|line| line.ends_with("Pull complete"))
+            .count(),
+        3
+    );
+    assert_eq!(
+        heard.last().unwrap(),
+        &format!("Status: Downloaded newer image for {reference}:latest")
+    );
+
+    let requests = server.seen("/blobs/").len();
+    let again = pull(&home, &reference).unwrap();
+    assert!(!again.is_new);
+    assert_eq!(
+        server.seen("/blobs/").len(),
+        requests,
+        "content that is here was fetched again"
+    );
+
+    // By digest, it is the same image.
+    let by_digest = reference.at_digest(again.digest);
+    assert!(!pull(&home, &by_digest).unwrap().is_new);
+    let found = image::find(&home.store, &by_digest.to_string(), None)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.id, image.id());
+    for name in [
+        found.id.to_string(),
+        found.id.short(),
+        format!("sha256:{}", found.id.short()),
+    ] {
+        assert_eq!(
+            image::find(&home.store, &name, None).unwrap().unwrap().id,
+            found.id,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_layer_file_is_made_anew() {
+    let (home, image) = (Home::new(), image());
+    let server = Server::good(content(&image));
+    let pulled = pull(&home, &server.reference("x")).unwrap().image;
+    let files = pulled.layer_files(&home.store).unwrap();
+    let before = std::fs::read(&files[1]).unwrap();
+    std::fs::remove_file(&files[1]).unwrap();
+    assert_eq!(pulled.layer_files(&home.store).unwrap(), files);
+    assert_eq!(std::fs::read(&files[1]).unwrap(), before);
+}
+
+#[test]
+fn a_broken_connection_is_resumed_where_it_broke() {
+    let (home, image) = (Home::new(), image());
+    let server = server(&image, 6, |_, good| good.cut_after(20_000));
+    pull(&home, &server.reference("x")).unwrap();
+    let ranges: Vec<_> = server
+        .seen("/blobs/")
+        .iter()
+        .filter_map(|request| request.header("range").map(str::to_owned))
+        .collect();
+    assert!(
+        ranges.iter().any(|range| range == "bytes=20000-"),
+        "{ranges:?}"
+    );
+}
+
+#[test]
+fn a_server_without_ranges_is_read_again_from_the_start() {
+    let (home, image) = (Home::new(), image());
+    let whole = content(&image);
+    let server = server(&image, 4, move |request, _| {
+        let mut request = request.clone();
+        request.headers.remove("range");
+        whole.answer(&request).cut_after(50_000)
+    });
+    pull(&home, &server.reference("x")).unwrap();
+    assert_eq!(home.files(), (3, 3, 0));
+}
+
+#[test]
+fn a_server_that_sends_another_range_is_given_up() {
+    let (home, image) = (Home::new(), image());
+    let server = server(&image, usize::MAX, |request, good| {
+        match request.header("range") {
+            None => good.cut_after(1000),
+            Some(_) => Reply::new(206, "x").with("content-range", "bytes 7-7/400000"),
+        }
+    });
+    let error = pull(&home, &server.reference("x")).unwrap_err().to_string();
+    assert!(error.contains("another part"), "{error}");
+    assert_nothing_left(&home);
+}
+
+#[test]
+fn a_connection_that_never_gets_anywhere_is_given_up() {
+    let (home, image) = (Home::new(), image());
+    let server = server(&image, usize::MAX, |_, good| good.cut_after(0));
+    let error = pull(&home, &server.reference("x")).unwrap_err().to_string();
+    assert!(error.contains("cannot reach the registry"), "{error}");
+    assert_nothing_left(&home);
+}
+
+#[test]
+fn content_that_is_not_what_was_promised_is_refused() {
+    type Lie = fn(Reply) -> Reply;
+    let flipped: Lie = |mut good| {
+        let middle = good.body.len() - 6;
+        good.body[middle] ^= 1;
+        good
+    };
+    let short: Lie = |mut good| {
+        good.body.truncate(good.body.len() - 1);
+        good
+    };
+    let long: Lie = |mut good| {
+        good.body.push(0);
+        good
+    };
+    let other: Lie = |mut good| {
+        let size = good.body.len();
+        good.body = super::layer(&[("evil", size)]).blob;
+        good.body.resize(size, 0);
+        good
+    };
+    for (lie, expected) in [
+        (flipped, &["corrupt", "damaged"][..]),
+        (short, &["ended after", "corrupt"]),
+        (long, &["sends more"]),
+        (other, &["corrupt", "damaged", "truncated"]),
+    ] {
+        let (home, image) = (Home::new(), image());
+        let server = server(&image, usize::MAX, move |request, good| {
+            match request.header("range") {
+                None => lie(good),
+                Some(_) => Reply::new(404, ""),
+            }
+        });
+        let error = pull(&home, &server.reference("x")).unwrap_err().to_string();
+        let fits = expected.iter().any(|part| error.contains(part));
+        assert!(
+            fits || error.contains("does not have"),
+            "{expected:?}: {error}"
+        );
+        assert_nothing_left(&home);
+    }
+}
+
+#[test]
+fn a_layer_whose_content_the_configuration_does_not_name_is_refused() {
+    let layers = [layer(&[("a", 10)])];
+    let image = TestImage::changed(
+        "amd64",
+        &layers,
+        |config| config["rootfs"]["diff_ids"][0] = Digest::of("other").to_string().into(),
+        |_| {},
+    );
+    let home = Home::new();
+    let server = Server::good(content(&image));
+    let error = pull(&home, &server.reference("x")).unwrap_err().to_string();
+    assert!(error.contains("is corrupt: its digest is"), "{error}");
+    assert_nothing_left(&home);
+}
+
+#[test]
+fn overload_is_waited_out_but_not_for_ever() {
+    for status in [429, 500, 503] {
+        let (home, image) = (Home::new(), image());
+        let server = server(&image, 3, move |_, _| {
+            Reply::new(status, "").with("retry-after", "0")
+        });
+        pull(&home, &server.reference("x")).unwrap();
+    }
+    let (home, image) = (Home::new(), image());
+    let server = server(&image, usize::MAX, |_, _| {
+        let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#;
+        Reply::new(429, body).with("retry-after", "0")
+    });
+    let error = pull(&home, &server.reference("x")).unwrap_err().to_string();
+    assert_eq!(error, "toomanyrequests: slow down");
+    assert_nothing_left(&home);
+}
+
+#[test]
+fn a_token_is_fetched_once_and_shown() {
+    let (home, image) = (Home::new(), image());
+    let content = content(&image);
+    let server = Server::start(move |request| {
+        if request.path.starts_with("/token") {
+            return Reply::new(200, r#"{"token":"sesame"}"#);
+        }
+        if request.header("authorization") == Some("Bearer sesame") {
+            return content.answer(request);
+        }
+        let realm = format!("http://{}/token", request.header("host").unwrap());
+        let challenge =
+            format!(r#"Bearer realm="{realm}",service="reg",scope="repository:x:pull""#);
+        Reply::new(401, "").with("www-authenticate", &challenge)
+    });
+    pull(&home, &server.reference("x")).unwrap();
+    let tokens = server.seen("/token");
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(
+        tokens[0].path,
+        "/token?service=reg&scope=repository%3Ax%3Apull"
+    );
+}
+
+#[test]
+fn refusals_are_told_in_dockers_words() {
+    let denied = r#"{"errors":[{"message":"requested access to the resource is denied"}]}"#;
+    for (handler, expected) in [
+        (
+            Box::new(move |_: &Request| Reply::new(401, denied))
+                as Box<dyn Fn(&Request) -> Reply + Send + Sync>,
+            "repository does not exist or may require 'docker login': denied: requested access",
+        ),
+        (
+            Box::new(|request: &Request| {
+                let realm = format!("http://{}/token", request.header("host").unwrap());
+                match request.path.starts_with("/token") {
+                    true => Reply::new(401, r#"{"details":"incorrect username or password"}"#),
+                    false => Reply::new(401, "").with(
+                        "www-authenticate",
+                        &format!(r#"Bearer realm="{realm}",service="reg""#),
+                    ),
+                }
+            }),
+            "denied: incorrect username or password",
+        ),
+        (
+            Box::new(|_: &Request| {
+                Reply::new(401, "").with("www-authenticate", r#"Bearer realm="file:///etc/passwd""#)
+            }),
+            "is no web address",
+        ),
+        (
+            Box::new(|_: &Request| Reply::new(404, "")),
+            "not found: manifest unknown",
+        ),
+        (
+            Box::new(|_: &Request| Reply::new(400, "bad request")),
+            "with 400: bad request",
+        ),
+        (
+            Box::new(|_: &Request| Reply::new(302, "").with("location", "/v2/x/manifests/latest")),
+            "too many redirects",
+        ),
+    ] {
+        let home = Home::new();
+        let server = Server::start(handler);
+        let error = pull(&home, &server.reference("x")).unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+        assert_nothing_left(&home);
+    }
+}
+
+#[test]
+fn redirects_are_followed_without_the_token() {
+    let (home, image) = (Home::new(), image());
+    let storage = Server::good(content(&image));
+    let (content, elsewhere) = (content(&image), storage.url());
+    let server = Server::start(move |request| {
+        if request.path.starts_with("/token") {
+            return Reply::new(200, r#"{"access_token":"sesame"}"#);
+        }
+        if request.header("authorization").is_none() {
+            let realm = format!("http://{}/token", request.header("host").unwrap());
+            return Reply::new(401, "")
+                .with("www-authenticate", &format!(r#"Bearer realm="{realm}""#));
+        }
+        match request.path.contains("/blobs/") {
+            true => Reply::new(307, "").with("location", &format!("{elsewhere}{}", request.path)),
+            false => content.answer(request),
+        }
+    });
+    pull(&home, &server.reference("x")).unwrap();
+    let blobs = storage.seen("/blobs/");
+    assert_eq!(blobs.len(), 4);
+    assert!(
+        blobs
+            .iter()
+            .all(|request| request.header("authorization").is_none())
+    );
+}
+
+#[test]
+fn mirrors_are_tried_in_order_and_a_lying_one_is_passed_over() {
+    let image = image();
+    let missing = Server::start(|_| Reply::new(404, ""));
+    let lying = server(&image, usize::MAX, |_, mut good| {
+        good.body.reverse();
+        good
+    });
+    let good = Server::good(content(&image));
+    let after = Server::start(|_| Reply::new(500, ""));
+    let mut home = Home::new();
+    let mirrors = [&missing, &lying, &good, &after].map(Server::url).to_vec();
+    home.settings.registries.insert(
+        "127.0.0.1:1".to_owned(),
+        Registry {
+            mirrors,
+            insecure: false,
+        },
+    );
+    let reference: Reference = "127.0.0.1:1/x".parse().unwrap();
+    let pulled = pull(&home, &reference).unwrap();
+    assert_eq!(pulled.image.names, ["127.0.0.1:1/x:latest"]);
+    assert!(!missing.seen("manifests").is_empty() && !lying.seen("/blobs/").is_empty());
+    assert!(after.seen("").is_empty());
+
+    // When no address has it, the one that answered is quoted rather than the silent one.
+    let error = pull(&home, &"127.0.0.1:1/y".parse().unwrap())
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("cannot reach"), "{error}");
+}
+
+#[test]
+fn platforms_are_chosen_and_live_beside_each_other() {
+    let (amd, arm) = (image(), TestImage::new("arm64", &[layer(&[("arm", 9)])]));
+    let mut content = Content::default();
+    content.parts("x", &amd);
+    content.parts("x", &arm);
+    content.latest("x", &index(&[("amd64", &amd), ("arm64", &arm)]));
+    content.image("single", &arm);
+    let server = Server::good(content);
+    let mut home = Home::new();
+    home.settings.defaults.platform = Some("linux/amd64".to_owned());
+    let (store, settings) = (&home.store, &home.settings);
+    let arm64: Platform = "arm64".parse().unwrap();
+    let name = server.reference("x").to_string();
+    let ensure = |name: &str, platform: Option<&Platform>| {
+        image::ensure(
+            store,
+            settings,
+            name,
+            platform,
+            PullPolicy::Missing,
+            &Silent,
+        )
+    };
+    assert_eq!(ensure(&name, Some(&arm64)).unwrap().id, arm.id());
+    assert_eq!(ensure(&name, None).unwrap().id, amd.id());
+    assert_eq!(
+        image::find(store, &name, Some(&arm64)).unwrap().unwrap().id,
+        arm.id()
+    );
+    assert_eq!(
+        image::find(store, &name, Some(&amd64()))
+            .unwrap()
+            .unwrap()
+            .id,
+        amd.id()
+    );
+    let error = ensure(&name, Some(&"s390x".parse().unwrap()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no matching manifest for linux/s390x"),
+        "{error}"
+    );
+
+    // An image for one other platform is taken when nobody asked for a platform, and not else.
+    let single = server.reference("single").to_string();
+    let error = ensure(&single, Some(&amd64())).unwrap_err().to_string();
+    assert!(
+        error.contains("its platform (linux/arm64) does not match"),
+        "{error}"
+    );
+    assert_eq!(ensure(&single, None).unwrap().id, arm.id());
+    assert_eq!(ensure(&single, None).unwrap().id, arm.id());
+}
+
+#[test]
+fn two_pulls_of_one_image_fetch_each_layer_once() {
+    let image = image();
+    let server = Arc::new(Server::good(content(&image)));
+    let home = Home::new();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| pull(&home, &server.reference("x")).unwrap());
+        }
+    });
+    for layer in &image.layers {
+        let requests = server.seen(&Digest::of(&layer.blob).to_string());
+        assert_eq!(requests.len(), 1);
+    }
+    assert_eq!(home.files(), (3, 3, 0));
+}
