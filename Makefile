@@ -61,8 +61,8 @@ test: guests
 	$(step) "Checking the tests' packages" scripts/setup demo test
 	$(step) "Running every test" scripts/test
 
-bench: build
-	$(step) "Checking the benchmark's packages" scripts/setup demo
+bench: build kernels
+	$(step) "Checking the benchmark's packages" scripts/setup demo peers
 	$(step) "Running the benchmark" benches/run
 
 lint:
