@@ -13,6 +13,8 @@
 .NOTPARALLEL:
 
 step := @scripts/step
+# For scripts that call cargo themselves: the one that is new enough comes first.
+path := PATH="$$(dirname "$$(scripts/cargo --find)"):$$PATH"
 native := $(shell uname -m)
 kernel_x86_64 := um
 kernel_aarch64 := aarch64
@@ -28,7 +30,7 @@ hull:
 	$(step) "Building hull" scripts/cargo build --release --package hull
 
 agent:
-	$(step) "Building the guest agent for $(native)" guest-agent/build --target $(native)
+	@$(path) scripts/step "Building the guest agent for $(native)" guest-agent/build $(native)
 
 kernel:
 	$(step) "Building the guest kernel $(kernel_$(native))" kernel-config/build --target $(kernel_$(native)) --output target/kernels
@@ -39,7 +41,7 @@ emulators:
 # Everything that any engine can start.
 guests: build kernels
 	$(step) "Checking the cross compiler's packages" scripts/setup cross
-	$(step) "Building the guest agent for all architectures" guest-agent/build
+	@$(path) scripts/step "Building the guest agent for all architectures" guest-agent/build x86_64 aarch64
 
 kernels:
 	$(step) "Building all guest kernels" kernel-config/build --output target/kernels

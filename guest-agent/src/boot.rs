@@ -55,7 +55,10 @@ pub fn boot(options: Options) -> Result<Setup> {
     match std::fs::write("/proc/self/oom_score_adj", "-1000") {
         // PID 1 of a guest may always; in a test on a host it is not needed.
         Err(e) if e.kind() != std::io::ErrorKind::PermissionDenied => {
-            return Err(guest("cannot protect the agent from the out-of-memory killer", e));
+            return Err(guest(
+                "cannot protect the agent from the out-of-memory killer",
+                e,
+            ));
         }
         _ => {}
     }
@@ -67,7 +70,11 @@ pub fn boot(options: Options) -> Result<Setup> {
 
     let open_files =
         getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| guest("cannot read limits", reason(e)))?;
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES.max(open_files.1));
+    let raised = setrlimit(
+        Resource::RLIMIT_NOFILE,
+        OPEN_FILES,
+        OPEN_FILES.max(open_files.1),
+    );
     // The same: what is allowed has to do.
     let raised = raised.or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, open_files.1, open_files.1));
     raised.map_err(|e| guest("cannot raise the limit of open files", reason(e)))?;

@@ -1,7 +1,10 @@
 //! What every command that touches state works with.
 
+use crate::container::Status;
+use crate::image::User;
+use crate::image::digest::Digest;
 use crate::settings::Settings;
-use crate::store::{Paths, Store};
+use crate::store::{Paths, Store, StoreError};
 
 /// The open store and the user's settings.
 #[derive(Debug)]
@@ -21,5 +24,17 @@ impl Context {
             eprintln!("hull: {repair}");
         }
         Ok(Self { store, settings })
+    }
+
+    /// The containers made from an image.
+    pub fn users_of_image(&self, image: &Digest) -> Result<Vec<User>, StoreError> {
+        let containers = self.store.containers_of_image(image)?;
+        Ok(containers
+            .into_iter()
+            .map(|container| User {
+                running: container.state.status == Status::Running,
+                container: container.id,
+            })
+            .collect())
     }
 }

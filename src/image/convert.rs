@@ -29,8 +29,8 @@ pub struct Added {
     pub blob: Digest,
     /// Its size.
     pub blob_size: u64,
-    /// Whether what came was compressed.
-    pub compressed: bool,
+    /// What it is, in the words of manifests.
+    pub media_type: &'static str,
     /// What it contained.
     pub layer: LayerRecord,
 }
@@ -57,9 +57,11 @@ pub fn add_layer(
     let mut tee = Tee {
         input,
         copy: blob.file(),
+        start: Vec::new(),
         failure: None,
     };
     let converted = layer::convert(&mut tee, image.file(), limits);
+    let media_type = tee.media_type();
     if let Some(source) = tee.failure {
         return Err(StoreError::io("write", blob.path(), source).into());
     }
@@ -109,9 +111,35 @@ pub fn add_layer(
     Ok(Added {
         blob: converted.blob_digest,
         blob_size: converted.blob_size,
-        compressed: converted.blob_digest != converted.diff_id,
+        media_type,
         layer: record,
     })
+}
+
+/// The layer in `blob`, claimed, if the store has it already.
+pub fn claim(
+    store: &Store,
+    lease: &Lease<'_>,
+    blob: &Digest,
+    diff_id: &Digest,
+) -> Result<Option<Added>, ImageError> {
+    let Some(layer) = store.claim_blob(lease, blob, diff_id)? else {
+        return Ok(None);
+    };
+    let path = store.blob_path(blob);
+    let mut start = Vec::new();
+    let read = File::open(&path).and_then(|file| {
+        (&file).take(4).read_to_end(&mut start)?;
+        file.metadata()
+    });
+    let metadata = read.map_err(|source| StoreError::io("read", &path, source))?;
+    let media_type = media_type(&start);
+    Ok(Some(Added {
+        blob: *blob,
+        blob_size: metadata.len(),
+        media_type,
+        layer,
+    }))
 }
 
 fn check(what: &str, expected: &Digest, actual: &Digest) -> Result<(), ImageError> {
@@ -244,17 +272,37 @@ pub fn remake(
     Ok(())
 }
 
+/// What a layer with these first bytes is, in the words of manifests.
+fn media_type(start: &[u8]) -> &'static str {
+    match start {
+        [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "application/vnd.oci.image.layer.v1.tar+zstd",
+        _ => "application/vnd.oci.image.layer.v1.tar",
+    }
+}
+
 /// Passes reads through and keeps a copy of what came.
 struct Tee<'a, R> {
     input: &'a mut R,
     copy: &'a File,
+    /// The first bytes, which tell the compression.
+    start: Vec<u8>,
     failure: Option<io::Error>,
+}
+
+impl<R> Tee<'_, R> {
+    fn media_type(&self) -> &'static str {
+        media_type(&self.start)
+    }
 }
 
 impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
-        if let Err(error) = self.copy.write_all(buffer.get(..count).unwrap_or_default()) {
+        let data = buffer.get(..count).unwrap_or_default();
+        let wanted = 4_usize.saturating_sub(self.start.len());
+        self.start.extend(data.iter().take(wanted));
+        if let Err(error) = self.copy.write_all(data) {
             let text = error.to_string();
             self.failure = Some(error);
             return Err(io::Error::other(text));

@@ -22,6 +22,9 @@ pub enum ImageError {
     /// No local image has this name or identifier.
     #[error("No such image: {0}")]
     NotFound(String),
+    /// Nothing local to push.
+    #[error("An image does not exist locally with the tag: {0}")]
+    NoTag(String),
     /// Several local images have identifiers that begin so.
     #[error("image ID {prefix} is ambiguous: it could be any of {candidates}")]
     Ambiguous {
@@ -104,9 +107,9 @@ pub enum ImageError {
     /// An archive given to `load` or `import` cannot be used.
     #[error("invalid image archive: {0}")]
     Archive(String),
-    /// A `--change` instruction cannot be used.
+    /// What was asked for makes no sense; the sentence says why.
     #[error("{0}")]
-    Change(String),
+    Usage(String),
     /// An image is still needed.
     #[error("conflict: {0}")]
     Conflict(String),

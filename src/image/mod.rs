@@ -1,19 +1,33 @@
 //! Images: what a registry or an archive holds, and how a guest gets to read it.
 
+pub mod archive;
+pub mod assemble;
+pub mod change;
 pub mod convert;
 pub mod digest;
 pub mod erofs;
 mod error;
+mod filter;
+mod history;
 pub mod layer;
 mod local;
 pub mod manifest;
+mod names;
+mod parallel;
 mod progress;
+mod prune;
 mod pull;
+mod push;
 pub mod reference;
 pub mod registry;
 
 pub use error::ImageError;
+pub use filter::{Filter, created};
+pub use history::{HistoryStep, history};
 pub use local::{Image, find, get, list, load, not_found};
+pub use names::{Removed, User, Users, local_tags, remove, tag};
 pub use progress::{Progress, Silent, Step};
-pub use pull::{PullPolicy, Pulled, ensure, pull};
+pub use prune::{Pruned, prune};
+pub use pull::{PullPolicy, Pulled, ensure, pull, tags};
+pub use push::push;
 pub use reference::Reference;

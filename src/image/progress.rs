@@ -15,6 +15,8 @@ pub enum Step {
     PullComplete,
     /// It was in the store already.
     AlreadyExists,
+    /// To be sent.
+    Preparing,
     /// Bytes that were sent, of how many.
     Pushing(u64, u64),
     /// The registry has it now.
@@ -33,6 +35,7 @@ impl Step {
             Self::Retrying => "Retrying",
             Self::PullComplete => "Pull complete",
             Self::AlreadyExists => "Already exists",
+            Self::Preparing => "Preparing",
             Self::Pushing(..) => "Pushing",
             Self::Pushed => "Pushed",
             Self::LayerExists => "Layer already exists",

@@ -7,23 +7,23 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
+use super::assemble::{self, Parts};
 use super::convert::{self, Expected};
 use super::digest::Digest;
 use super::error::ImageError;
 use super::local::{self, Image};
 use super::manifest::{self, Blob, Config, Document, Manifest};
+use super::parallel::{self, Stop};
 use super::progress::{Progress, Step};
 use super::reference::Reference;
 use super::registry::{Access, Endpoint, Fetched, RegistryError, Session, Source, endpoints};
 use crate::arch::Platform;
 use crate::settings::Settings;
-use crate::store::{ImageRecord, Lease, NewNames, Store};
+use crate::store::{Lease, NewNames, Store};
 
 /// How deep indexes may lie in indexes.
 const INDEX_DEPTH: u32 = 3;
@@ -115,11 +115,7 @@ pub fn pull(
         None => reference.tag().unwrap_or_default().to_owned(),
     };
     progress.line(&format!("{shown}: Pulling from {}", reference.repository()));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|source| ImageError::io("start the network threads", source))?;
+    let runtime = runtime()?;
     let task = Task {
         store,
         settings,
@@ -145,6 +141,39 @@ pub fn pull(
         }
     }
     Err(most_telling(errors).unwrap_or_else(|| local::not_found(&task.reference.to_string())))
+}
+
+/// Every tag that a registry has of this repository.
+pub fn tags(settings: &Settings, repository: &Reference) -> Result<Vec<Reference>, ImageError> {
+    const MOST: usize = 10_000;
+    let runtime = runtime()?;
+    let mut errors = Vec::new();
+    for endpoint in endpoints(repository, settings) {
+        let listed = runtime.block_on(async {
+            let session = Session::open(&endpoint, repository, Access::Pull).await?;
+            session.tags(MOST, settings.limits.manifest_bytes).await
+        });
+        match listed {
+            Ok(tags) => {
+                let name = repository.canonical_name();
+                return tags
+                    .iter()
+                    .map(|tag| Ok(format!("{name}:{tag}").parse()?))
+                    .collect();
+            }
+            Err(error) => errors.push(error.into()),
+        }
+    }
+    Err(most_telling(errors).unwrap_or_else(|| local::not_found(&repository.to_string())))
+}
+
+/// The threads that talk to the network for as long as a pull or push lasts.
+pub(super) fn runtime() -> Result<Runtime, ImageError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| ImageError::io("start the network threads", source))
 }
 
 /// Of what several addresses said, the last that came from a registry and not from the network.
@@ -285,37 +314,10 @@ impl Task<'_> {
         lease: &Lease<'_>,
         jobs: Vec<Job>,
     ) -> Result<(), ImageError> {
-        let threads = self.settings.limits.parallel_downloads.min(jobs.len());
-        let queue = Mutex::new(jobs.into_iter());
-        let stop = AtomicBool::new(false);
-        let work = || {
-            loop {
-                let job = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(job) = job.filter(|_| !stop.load(Ordering::Relaxed)) else {
-                    return Ok(());
-                };
-                if let Err(error) = self.fetch_layer(session, lease, &job, &stop) {
-                    stop.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-        };
-        let results: Vec<Result<(), ImageError>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers
-                .into_iter()
-                .map(|worker| {
-                    worker
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
-                .collect()
-        });
-        // Threads that merely stopped because of another's error have less to tell.
-        let mut errors: Vec<ImageError> = results.into_iter().filter_map(Result::err).collect();
-        let stopped = |error: &ImageError| matches!(error, ImageError::Io { .. });
-        errors.sort_by_key(stopped);
-        errors.into_iter().next().map_or(Ok(()), Err)
+        let threads = self.settings.limits.parallel_downloads;
+        parallel::run(threads, jobs, |job, stop| {
+            self.fetch_layer(session, lease, &job, stop)
+        })
     }
 
     fn fetch_layer(
@@ -323,7 +325,7 @@ impl Task<'_> {
         session: &Arc<Session>,
         lease: &Lease<'_>,
         job: &Job,
-        stop: &AtomicBool,
+        stop: &Stop,
     ) -> Result<(), ImageError> {
         let (name, size) = (job.blob.digest.short(), job.blob.size);
         let _lock = self.store.lock_digest(&job.blob.digest, || {
@@ -356,12 +358,6 @@ impl Task<'_> {
         if let Some(failure) = input.source.take_failure() {
             return Err(failure.into());
         }
-        if added.is_err() && stop.load(Ordering::Relaxed) {
-            return Err(ImageError::io(
-                "go on",
-                io::Error::other("another layer failed"),
-            ));
-        }
         added?;
         self.progress.layer(&name, Step::PullComplete);
         Ok(())
@@ -369,35 +365,16 @@ impl Task<'_> {
 
     /// Stores and names the image, all of whose layers are claimed.
     fn finish(&self, lease: &Lease<'_>, resolved: Resolved) -> Result<Pulled, ImageError> {
-        let id = resolved.manifest.config.digest;
-        let blobs = resolved.manifest.layers.iter().map(|layer| layer.digest);
-        let layers = resolved
-            .parsed
-            .diff_ids
-            .iter()
-            .copied()
-            .zip(blobs)
-            .collect();
         let kind = match &resolved.document.media_type {
             Some(kind) if kind == manifest::DOCKER_MANIFEST => kind.clone(),
             _ => manifest::OCI_MANIFEST.to_owned(),
-        };
-        let record = ImageRecord {
-            id,
-            platform: resolved.parsed.platform.to_string(),
-            config: resolved.config,
-            manifest: resolved.document.bytes,
-            manifest_type: kind,
-            size: content_size(self.store, &resolved.parsed.diff_ids)?,
-            stored: now(),
-            fixup: convert::add_fixup(self.store, lease, &resolved.parsed.diff_ids)?,
-            layers,
         };
         let mut names = NewNames {
             platform: resolved.listed.map(|platform| platform.to_string()),
             references: Vec::new(),
             digests: vec![(self.reference.canonical_name(), resolved.top)],
         };
+        let id = resolved.manifest.config.digest;
         let mut is_new = true;
         if self.reference.digest().is_none() {
             let reference = self.reference.canonical();
@@ -408,9 +385,22 @@ impl Task<'_> {
                 .any(|name| name.image == id);
             names.references.push(reference);
         }
-        is_new &= self.store.add_image(&record, &names)? || self.reference.digest().is_none();
-        let image = local::load(self.store, &id)?;
-        let image = image.ok_or_else(|| local::not_found(&self.reference.to_string()))?;
+        let layers = resolved.manifest.layers.iter().map(|layer| layer.digest);
+        let parts = Parts {
+            config: resolved.config,
+            layers: resolved
+                .parsed
+                .diff_ids
+                .iter()
+                .copied()
+                .zip(layers)
+                .collect(),
+            parsed: resolved.parsed,
+            manifest: resolved.document.bytes,
+            manifest_type: kind,
+        };
+        let (image, added) = assemble::store(self.store, lease, parts, &names)?;
+        is_new &= added || self.reference.digest().is_none();
         Ok(Pulled {
             image,
             digest: resolved.top,
@@ -446,37 +436,20 @@ fn jobs(resolved: &Resolved) -> Result<Vec<Job>, ImageError> {
     Ok(jobs)
 }
 
-/// The bytes of the files in these layers.
-pub(super) fn content_size(store: &Store, layers: &[Digest]) -> Result<u64, ImageError> {
-    let mut size = 0_u64;
-    for layer in layers {
-        size = size.saturating_add(store.layer(layer)?.map_or(0, |layer| layer.content_size));
-    }
-    Ok(size)
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
 /// A layer as it arrives, telling how far it is and stopping when the others failed.
 struct Watched<'a> {
     source: Source,
     name: &'a str,
     size: u64,
     done: u64,
-    stop: &'a AtomicBool,
+    stop: &'a Stop,
     progress: &'a dyn Progress,
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("another layer failed"));
+        if self.stop.is_set() {
+            return Err(self.stop.error());
         }
         let count = self.source.read(buffer)?;
         if self.source.take_retry() {

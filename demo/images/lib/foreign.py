@@ -85,8 +85,7 @@ def finish(tree: Tree, native: Tree, native_architecture: str, architecture: str
             header, example = tree[path].info, entry.info
             if header.type == example.type and not header.issym():
                 header.mode, header.uid, header.gid = example.mode, example.uid, example.gid
-            if path in owned or not header.isdir():
-                continue
+            continue
         if path in owned or path in MERGED[native_architecture] or mine in path or native_architecture in path:
             continue
         if path.startswith((f"{DPKG}/info/", f"{DPKG}/status")) or path == "etc/ld.so.cache":
@@ -94,7 +93,7 @@ def finish(tree: Tree, native: Tree, native_architecture: str, architecture: str
         if path.endswith(".pyc") and not same_source(tree, native, path):
             continue
         parent = path.rpartition("/")[0]
-        if path in tree or (parent not in tree and parent in owned):
+        if parent not in tree and parent in owned:
             continue
         tree[path] = entry.copy()
         if entry.info.issym():

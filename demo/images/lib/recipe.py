@@ -24,7 +24,8 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
 
-# Documentation (licences stay), caches, logs, and what belongs to the machine that built the image.
+# Documentation (licences stay), caches, logs, what belongs to the machine that built the image, and
+# the compiled Python that interpreters wrote in passing, which differs from build to build.
 UNWANTED = re.compile(
     r"dev/.*|etc/(hostname|resolv\.conf|(passwd|group|shadow|gshadow)-)|etc/apt/sources\.list"
     r"|etc/(apt/apt\.conf\.d|apt/preferences\.d|dpkg/dpkg\.cfg\.d)/99mmdebstrap"
@@ -32,6 +33,7 @@ UNWANTED = re.compile(
     r"|usr/share/doc/[^/]+/(?!copyright$).*"
     r"|var/cache/(apt|ldconfig)/.*|var/lib/apt/lists/.*|var/cache/debconf/.*-old|var/lib/dpkg/.*-old"
     r"|var/lib/dpkg/(lock.*|triggers/Lock)|var/log/.*\.log|var/log/apt/.*|run/(?!lock$).*|tmp/.*"
+    r"|usr/share/python3/.*\.pyc|usr/lib/python3/dist-packages/_distutils_hack/.*\.pyc"
 )
 
 

@@ -96,7 +96,7 @@ impl Agent {
             return Err(invalid(format!("{:?} cannot name a process", exec.id)));
         }
         let role = Role::Exec(exec.id.clone());
-        if self.processes.values().any(|p| p.role == role) {
+        if self.processes.values().any(|p| p.role == role && !p.failed) {
             return Err(invalid(format!("there is a process {} already", exec.id)));
         }
         let spawned = spawn::exec(exec, container, &self.setup.common, &self.setup.cgroup)?;

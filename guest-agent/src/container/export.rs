@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use tar::{Builder, EntryType, Header};
 use super::report::Reporter;
 use crate::error::{Result, guest, reason};
 use crate::storage::MERGED;
+use crate::sys::io::{adopt, replace_standard};
 use crate::sys::{task, xattr};
 
 /// The longest path and link target of a plain header; longer ones go into a PAX record.
@@ -35,11 +36,17 @@ pub fn run(output: OwnedFd, errors: OwnedFd, reporter: &Reporter) -> Result<Infa
     let failed = |e| guest("cannot enter the merged root", reason(e));
     chroot(MERGED).map_err(failed)?;
     chdir("/").map_err(failed)?;
+    replace_standard(output.as_fd(), 1).map_err(failed)?;
+    replace_standard(errors.as_fd(), 2).map_err(failed)?;
     reporter.ready(&[], None, None).map_err(failed)?;
+    // Closes the report channel, which is what an exec does elsewhere, and lets go of the
+    // agent's connections, which must end when the agent ends them.
+    task::close_from(3).map_err(failed)?;
+    let output = adopt(1).map_err(failed)?;
     let code = match write_archive(Path::new("/"), File::from(output)) {
         Ok(()) => 0,
         Err(error) => {
-            let _ = writeln!(File::from(errors), "cannot export the root: {error}");
+            eprintln!("cannot export the root: {error}");
             1
         }
     };

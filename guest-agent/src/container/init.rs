@@ -22,7 +22,7 @@ pub fn stay(terminal: bool) -> Result<()> {
     };
     // Nothing of the streams or of the agent must stay open here.
     let _ = cred::set_name(c"hull-init");
-    let _ = task::close_all();
+    let _ = task::close_from(0);
     serve(child.pid)
 }
 

@@ -5,7 +5,9 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::fs::DirBuilder;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 
 use guest_agent::parse::accounts::Identity;
 use nix::errno::Errno;
@@ -227,7 +229,10 @@ impl Launch<'_> {
         }
         match chdir(directory) {
             Err(Errno::ENOENT) if self.create_directory => {
-                std::fs::create_dir_all(directory)
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o755)
+                    .create(directory)
                     .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
                 chdir(directory)
             }

@@ -160,12 +160,12 @@ pub fn close_on_exec_from(first: i32) -> nix::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor but the three standard ones, for a process that will never
-/// return to code that owns one of them.
-pub fn close_all() -> nix::Result<()> {
+/// Closes every descriptor from `first` on, for a process that will never return to code
+/// that owns one of them.
+pub fn close_from(first: i32) -> nix::Result<()> {
     // SAFETY: the caller is a forked child that only waits and exits from here on; no owner
     // of a descriptor runs again in it.
-    check(unsafe { libc::syscall(libc::SYS_close_range, 3, i32::MAX, 0) })?;
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, i32::MAX, 0) })?;
     Ok(())
 }
 

@@ -5,15 +5,18 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use guest_agent::protocol::{
-    BlockDevice, Envelope, Exec, Exit, Frame, FrameKind, Request, Response, Start, Stdio, Storage,
-    VERSION, WindowSize, read_frame, write_frame,
+    AgentError, BlockDevice, Envelope, Exec, Exit, Frame, FrameKind, Request, Response, Signal,
+    Start, Stdio, Storage, VERSION, WindowSize, read_frame, write_frame,
 };
 use oci_spec::runtime::Spec;
 use tempfile::TempDir;
@@ -60,7 +63,9 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// Whether this machine can run the tests: root, and a kernel that mounts EROFS from files.
 pub fn possible() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let tools = ["/usr/bin/mkfs.erofs", "/bin/busybox", "/sbin/mkfs.ext4"];
     let missing = tools.iter().find(|t| !Path::new(t).exists());
@@ -97,36 +102,36 @@ impl Outcome {
 pub type Layer<'a> = &'a dyn Fn(&Path);
 
 impl Guest {
-    /// A guest with one layer: busybox with its applets, and what `more` adds.
+    /// A guest with busybox and, in a layer above it, what `more` adds.
     pub fn new(more: Layer<'_>) -> Self {
-        let base = |root: &Path| {
-            busybox(root);
-            more(root);
-        };
-        Self::with_layers(&[&base], false)
+        Self::with_layers(&[more], false)
     }
 
-    /// A guest with these layers, the topmost first, and perhaps a writable disk.
+    /// A guest with these layers above busybox, the topmost first, and perhaps a disk.
     pub fn with_layers(layers: &[Layer<'_>], writable: bool) -> Self {
         let work = tempfile::tempdir().unwrap();
         for dir in ["root", "images", "cgroup"] {
             fs::create_dir(work.path().join(dir)).unwrap();
         }
         let mut arguments = vec!["--disk".to_owned(), "layers=/images/layer".to_owned()];
+        let image = |number: usize| work.path().join(format!("images/layer{number}"));
         for (index, fill) in layers.iter().enumerate() {
-            let tree = work.path().join(format!("tree{index}"));
-            fs::create_dir(&tree).unwrap();
-            fill(&tree);
-            let image = work.path().join(format!("images/layer{}", index + 1));
-            run(Command::new("mkfs.erofs").arg("-d0").arg(image).arg(tree));
+            make_image(fill, &image(index + 1));
         }
+        fs::copy(base(), image(layers.len() + 1)).unwrap();
         let mut loops = Vec::new();
         if writable {
             let disk = work.path().join("disk");
             run(Command::new("truncate").arg("-s64M").arg(&disk));
             run(Command::new("/sbin/mkfs.ext4").arg("-q").arg(&disk));
-            let out = Command::new("/sbin/losetup").args(["--find", "--show"]).arg(&disk).output();
-            let node = String::from_utf8(out.unwrap().stdout).unwrap().trim().to_owned();
+            let out = Command::new("/sbin/losetup")
+                .args(["--find", "--show"])
+                .arg(&disk)
+                .output();
+            let node = String::from_utf8(out.unwrap().stdout)
+                .unwrap()
+                .trim()
+                .to_owned();
             arguments.push("--disk".to_owned());
             arguments.push(format!("writable={node}"));
             loops.push(PathBuf::from(node));
@@ -147,20 +152,36 @@ impl Guest {
             .env("ENTER", ENTER)
             .env("AGENT", env!("CARGO_BIN_EXE_hull-agent"));
         let fd = listener.as_raw_fd();
-        // SAFETY: dup2 is async-signal-safe and touches no memory of the parent.
+        // SAFETY: all calls are async-signal-safe and touch no memory of the parent.
         unsafe {
             command.pre_exec(move || {
                 nix::libc::dup2(fd, 100);
+                // Whoever runs the tests may ignore signals; a guest's kernel does not.
+                for signal in 1..=64 {
+                    nix::libc::signal(signal, nix::libc::SIG_DFL);
+                }
+                // The agent must not outlive a test that is killed.
+                nix::libc::prctl(nix::libc::PR_SET_PDEATHSIG, nix::libc::SIGKILL);
                 Ok(())
             });
         }
         let agent = command.spawn().unwrap();
-        Self { work, name, loops, agent }
+        Self {
+            work,
+            name,
+            loops,
+            agent,
+        }
     }
 
     /// A new connection; it may connect before the agent takes it.
     pub fn connect(&self) -> UnixStream {
-        UnixStream::connect(self.work.path().join("agent")).unwrap()
+        let stream = UnixStream::connect(self.work.path().join("agent")).unwrap();
+        // What takes longer hangs, which is a failure and not a reason to wait.
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        stream
     }
 
     /// Sends a request on a new connection and reads the answer.
@@ -186,24 +207,48 @@ impl Guest {
 
     /// Runs a container whose first process waits, for tests that work with `exec`.
     pub fn idle(&self) -> UnixStream {
-        self.start(shell("trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"))
+        self.start(shell(
+            "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done",
+        ))
     }
 
     /// Runs one more process to its end.
     pub fn exec(&self, id: &str, script: &str) -> Outcome {
-        let (stream, response) = self.request(Request::Exec(Box::new(exec(id, script))));
+        stream_out(self.begin(exec(id, script)))
+    }
+
+    /// Begins one more process and returns its connection.
+    pub fn begin(&self, exec: Exec) -> UnixStream {
+        let (stream, response) = self.request(Request::Exec(Box::new(exec)));
         assert!(matches!(response, Response::Ok { .. }), "{response:?}");
-        stream_out(stream)
+        stream
+    }
+
+    /// The error that a start ends with.
+    pub fn refused(&self, start: Start) -> AgentError {
+        match self.request(Request::Start(Box::new(start))).1 {
+            Response::Error(error) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The error that an exec ends with.
+    pub fn exec_refused(&self, exec: Exec) -> AgentError {
+        match self.request(Request::Exec(Box::new(exec))).1 {
+            Response::Error(error) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sends a signal to a process.
+    pub fn signal(&self, process: &str, signal: i32) -> Response {
+        let process = process.to_owned();
+        self.request(Request::Signal(Signal { process, signal })).1
     }
 
     /// The machine's own view of the writable disk.
     pub fn disk(&self) -> PathBuf {
         self.work.path().join("disk")
-    }
-
-    /// A directory that outlives the agent's namespaces.
-    pub fn work(&self) -> &Path {
-        self.work.path()
     }
 
     /// Whether the agent still runs.
@@ -218,7 +263,10 @@ impl Drop for Guest {
         let _ = self.agent.kill();
         let _ = self.agent.wait();
         for node in &self.loops {
-            let _ = Command::new("/sbin/losetup").arg("--detach").arg(node).status();
+            let _ = Command::new("/sbin/losetup")
+                .arg("--detach")
+                .arg(node)
+                .status();
         }
         // Groups can be removed once the last process is gone.
         for _ in 0..200 {
@@ -235,10 +283,36 @@ impl Drop for Guest {
     }
 }
 
+fn make_image(fill: Layer<'_>, image: &Path) {
+    let tree = tempfile::tempdir().unwrap();
+    // The root of an image is not as private as a temporary directory.
+    fs::set_permissions(tree.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fill(tree.path());
+    run(Command::new("mkfs.erofs")
+        .args(["-d0", "--all-root"])
+        .arg(image)
+        .arg(tree.path()));
+}
+
+/// The image with busybox, made once.
+fn base() -> &'static Path {
+    static BASE: OnceLock<PathBuf> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join("busybox.erofs");
+        let _ = fs::remove_file(&image);
+        make_image(&busybox, &image);
+        image
+    })
+}
+
 /// Runs a tool that must succeed.
 pub fn run(command: &mut Command) {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A tree with busybox under all its names, and accounts.
@@ -255,8 +329,11 @@ pub fn busybox(root: &Path) {
     }
     let passwd = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:App:/home/app:/bin/sh\n";
     fs::write(root.join("etc/passwd"), passwd).unwrap();
-    fs::write(root.join("etc/group"), "root:x:0:\nwheel:x:10:root\napp:x:1001:\nvideo:x:44:app\n")
-        .unwrap();
+    fs::write(
+        root.join("etc/group"),
+        "root:x:0:\nwheel:x:10:root\napp:x:1001:\nvideo:x:44:app\n",
+    )
+    .unwrap();
 }
 
 /// A start of `sh -c script` with docker's defaults.
@@ -270,13 +347,21 @@ pub fn start(arguments: &[&str]) -> Start {
     let process = spec.process_mut().as_mut().unwrap();
     process.set_args(Some(arguments.iter().map(|a| (*a).to_owned()).collect()));
     Start {
-        storage: Storage { layers: vec![layer(1)], ..Storage::default() },
+        storage: Storage {
+            layers: vec![layer(1), layer(2)],
+            ..Storage::default()
+        },
         spec,
         user: "0".to_owned(),
         groups: Vec::new(),
         files: Vec::new(),
         init: false,
-        architecture: if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }.to_owned(),
+        architecture: if cfg!(target_arch = "x86_64") {
+            "amd64"
+        } else {
+            "arm64"
+        }
+        .to_owned(),
         stdio: Stdio::default(),
         clock_ns: 0,
         entropy: vec![1; 32],
@@ -297,27 +382,41 @@ pub fn exec(id: &str, script: &str) -> Exec {
 
 /// The layer with this number.
 pub fn layer(number: u32) -> BlockDevice {
-    BlockDevice { serial: "layers".to_owned(), partition: Some(number) }
+    BlockDevice {
+        serial: "layers".to_owned(),
+        partition: Some(number),
+    }
 }
 
 /// The writable disk.
 pub fn writable() -> BlockDevice {
-    BlockDevice { serial: "writable".to_owned(), partition: None }
+    BlockDevice {
+        serial: "writable".to_owned(),
+        partition: None,
+    }
 }
 
 /// A terminal of this size with input.
 pub fn terminal(rows: u16, columns: u16) -> Stdio {
-    Stdio { stdin: true, terminal: Some(WindowSize { rows, columns }) }
+    Stdio {
+        stdin: true,
+        terminal: Some(WindowSize { rows, columns }),
+    }
 }
 
 pub fn send(stream: &mut UnixStream, request: &Request) {
-    let envelope = Envelope { version: VERSION, request: request.clone() };
+    let envelope = Envelope {
+        version: VERSION,
+        request: request.clone(),
+    };
     let payload = serde_json::to_vec(&envelope).unwrap();
     write_frame(stream, FrameKind::Request, &payload).unwrap();
 }
 
 pub fn receive(stream: &mut UnixStream) -> Response {
-    let frame = read_frame(stream).unwrap().expect("connection closed without an answer");
+    let frame = read_frame(stream)
+        .unwrap()
+        .expect("connection closed without an answer");
     assert_eq!(frame.kind, FrameKind::Response);
     serde_json::from_slice(&frame.payload).unwrap()
 }
@@ -335,7 +434,11 @@ pub fn stream_out(mut stream: UnixStream) -> Outcome {
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest).unwrap();
                 assert_eq!(rest, b"");
-                return Outcome { stdout: outcome.0, stderr: outcome.1, exit };
+                return Outcome {
+                    stdout: outcome.0,
+                    stderr: outcome.1,
+                    exit,
+                };
             }
             other => panic!("{other:?}"),
         }
@@ -346,7 +449,9 @@ pub fn stream_out(mut stream: UnixStream) -> Outcome {
 pub fn read_until(stream: &mut UnixStream, text: &str) -> String {
     let mut seen = String::new();
     while !seen.contains(text) {
-        let frame = read_frame(stream).unwrap().unwrap_or_else(|| panic!("closed after {seen:?}"));
+        let Ok(Some(frame)) = read_frame(stream) else {
+            panic!("nothing more after {seen:?}, expected {text:?}");
+        };
         assert_ne!(frame.kind, FrameKind::Exit, "ended after {seen:?}");
         seen.push_str(&String::from_utf8_lossy(&frame.payload));
     }

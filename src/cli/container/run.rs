@@ -12,13 +12,13 @@ use super::flags::Flags;
 use crate::arch::platform::Platform;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::image::progress;
+use crate::cli::image::pull::obtain;
 use crate::cli::{session, terminal};
 use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
 use crate::container::record::Container;
 use crate::container::{client, launch, lifecycle};
-use crate::image::{self, Image, PullPolicy};
+use crate::image::{Image, PullPolicy};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -147,7 +147,7 @@ fn make(
     context: &Context,
 ) -> anyhow::Result<Container> {
     let asked = flags.config(&context.settings)?;
-    let image = obtain(flags, context)?;
+    let image = image(flags, context)?;
     let id = image.id.to_string();
     let from = FromImage {
         reference: &flags.image,
@@ -170,20 +170,12 @@ fn make(
 }
 
 /// The image, pulled when need be.
-fn obtain(flags: &Flags, context: &Context) -> anyhow::Result<Image> {
+fn image(flags: &Flags, context: &Context) -> anyhow::Result<Image> {
     let platform = flags.platform.as_deref().map(str::parse::<Platform>).transpose()?;
     let settings = context.settings.defaults.pull.as_deref();
     let policy = match flags.pull.as_deref().or(settings) {
         Some(text) => text.parse::<PullPolicy>().map_err(anyhow::Error::msg)?,
         None => PullPolicy::Missing,
     };
-    let progress = progress(flags.quiet);
-    Ok(image::ensure(
-        &context.store,
-        &context.settings,
-        &flags.image,
-        platform.as_ref(),
-        policy,
-        progress.as_ref(),
-    )?)
+    obtain(context, &flags.image, platform.as_ref(), policy, flags.quiet)
 }

@@ -32,6 +32,8 @@ mod xattr;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub use tests::extract as fsck_and_extract;
 
 pub use data::FileData;
 pub use metadata::{FileType, Metadata, Timestamp, Xattrs};

@@ -15,6 +15,7 @@ mod upload;
 pub use blob::Source;
 pub use endpoint::{Endpoint, endpoints};
 pub use session::{Access, Fetched, Session};
+pub use upload::Content;
 
 use super::digest::Digest;
 
@@ -103,6 +104,14 @@ pub enum RegistryError {
         registry: String,
         /// What went wrong.
         reason: String,
+    },
+    /// What is to be sent cannot be read.
+    #[error("{what} failed, its content cannot be read: {source}")]
+    Content {
+        /// Which upload.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The TLS or HTTP machinery could not be set up.
     #[error("cannot set up HTTPS: {0}")]

@@ -164,6 +164,40 @@ impl Session {
         }
     }
 
+    /// The tags of the repository, page after page up to `limit` of them.
+    pub async fn tags(&self, limit: usize, bytes: u64) -> Result<Vec<String>, RegistryError> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            tags: Option<Vec<String>>,
+        }
+        let what = "the list of tags";
+        let mut tags: Vec<String> = Vec::new();
+        loop {
+            let last = tags.last().cloned();
+            let url = self.url("tags/list");
+            let request = || {
+                let mut url = reqwest::Url::parse(&url).ok()?;
+                url.query_pairs_mut().append_pair("n", "1000");
+                if let Some(last) = &last {
+                    url.query_pairs_mut().append_pair("last", last);
+                }
+                Some(url)
+            };
+            let url = request().ok_or_else(|| self.protocol("has no usable address".to_owned()))?;
+            let response = self.send(what, || self.http.get(url.clone())).await?;
+            let response = self.expect(response, what, StatusCode::OK).await?;
+            let more = response.headers().contains_key("link");
+            let body = self.read(response, what, bytes).await?;
+            let page: Page = serde_json::from_slice(&body)
+                .map_err(|error| self.protocol(format!("sent no list of tags: {error}")))?;
+            let before = tags.len();
+            tags.extend(page.tags.unwrap_or_default());
+            if !more || tags.len() == before || tags.len() >= limit {
+                return Ok(tags);
+            }
+        }
+    }
+
     /// Fetches a small blob whole and verifies it.
     pub async fn small_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let url = self.url(&format!("blobs/{digest}"));

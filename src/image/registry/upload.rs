@@ -1,16 +1,18 @@
 //! Sending blobs and manifests.
 
-use std::fs::File;
-use std::io::{Read, Seek};
-use std::sync::Arc;
+use std::io::{self, Read};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Body, Response, StatusCode, Url};
+use tokio::sync::mpsc;
 
 use super::RegistryError;
 use super::session::{ATTEMPTS, Session, pause};
 use crate::image::digest::Digest;
+
+/// What a blob's bytes are read from.
+pub type Content = Box<dyn Read + Send + 'static>;
 
 const PIECE: usize = 256 << 10;
 
@@ -27,21 +29,18 @@ impl Session {
         }
     }
 
-    /// Sends a blob from a file, anew when the connection breaks. `progress` is told the bytes
-    /// sent so far.
+    /// Sends a blob, anew when the connection breaks. `open` gives its bytes from the start;
+    /// `progress` is told the bytes sent so far.
     pub async fn push_blob(
         &self,
         digest: &Digest,
         size: u64,
-        file: &File,
-        progress: Arc<dyn Fn(u64) + Send + Sync>,
+        open: &dyn Fn() -> io::Result<Content>,
+        progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), RegistryError> {
         let mut attempt = 1;
         loop {
-            match self
-                .push_blob_once(digest, size, file, Arc::clone(&progress))
-                .await
-            {
+            match self.push_blob_once(digest, size, open, progress).await {
                 Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                     tokio::time::sleep(pause(attempt)).await;
                     attempt += 1;
@@ -55,8 +54,8 @@ impl Session {
         &self,
         digest: &Digest,
         size: u64,
-        file: &File,
-        progress: Arc<dyn Fn(u64) + Send + Sync>,
+        open: &dyn Fn() -> io::Result<Content>,
+        progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), RegistryError> {
         let what = format!("the upload of {}", digest.short());
         let begin = self.url("blobs/uploads/");
@@ -68,29 +67,35 @@ impl Session {
         target
             .query_pairs_mut()
             .append_pair("digest", &digest.to_string());
-        let local = |error: std::io::Error| {
-            self.protocol(format!(
-                "cannot be sent {}: reading it failed: {error}",
-                digest.short()
-            ))
-        };
-        let mut file = file.try_clone().map_err(local)?;
-        file.rewind().map_err(local)?;
+        let content = open().map_err(|source| RegistryError::Content {
+            what: what.clone(),
+            source,
+        })?;
+        let (body, pieces) = body(content);
         let mut request = self
             .http()
             .put(target.clone())
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_LENGTH, size)
-            .body(Body::wrap_stream(pieces(file, progress)));
+            .body(body);
         if let Some(authorization) = self.authorization()
             && Url::parse(self.base()).is_ok_and(|base| base.origin() == target.origin())
         {
-            request = request.header(reqwest::header::AUTHORIZATION, authorization);
+            request = request.header(AUTHORIZATION, authorization);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let mut answer = std::pin::pin!(request.send());
+        let mut pieces = pieces;
+        let mut sent = 0;
+        let response = loop {
+            tokio::select! {
+                response = &mut answer => break response,
+                Some(count) = pieces.recv() => {
+                    sent += count;
+                    progress(sent);
+                }
+            }
+        };
+        let response = response.map_err(|error| self.unreachable(&error))?;
         self.expect(response, &what, StatusCode::CREATED).await?;
         Ok(())
     }
@@ -129,26 +134,25 @@ impl Session {
     }
 }
 
-/// A file in pieces. Reads block for as long as the page cache takes, which is what the threads
-/// of a push are for.
-fn pieces(
-    file: File,
-    progress: Arc<dyn Fn(u64) + Send + Sync>,
-) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
-    futures_util::stream::unfold((file, 0_u64), move |(mut file, mut sent)| {
-        let progress = Arc::clone(&progress);
+/// A body that reads `content` piece by piece, and the sizes of the pieces that it gave away.
+/// Reads block for as long as the page cache takes, which is what the threads of a push are for.
+fn body(content: Content) -> (Body, mpsc::UnboundedReceiver<u64>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let stream = futures_util::stream::unfold(content, move |mut content| {
+        let tell = tell.clone();
         async move {
             let mut piece = vec![0; PIECE];
-            match file.read(&mut piece) {
+            match content.read(&mut piece) {
                 Ok(0) => None,
                 Ok(count) => {
                     piece.truncate(count);
-                    sent += count as u64;
-                    progress(sent);
-                    Some((Ok(Bytes::from(piece)), (file, sent)))
+                    // Nobody listens any more once the registry has answered.
+                    let _ = tell.send(count as u64);
+                    Some((Ok(Bytes::from(piece)), content))
                 }
-                Err(error) => Some((Err(error), (file, sent))),
+                Err(error) => Some((Err::<Bytes, io::Error>(error), content)),
             }
         }
-    })
+    });
+    (Body::wrap_stream(stream), told)
 }

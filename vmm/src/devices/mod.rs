@@ -11,6 +11,8 @@ mod buffers;
 pub(crate) mod fs;
 mod queue;
 pub(crate) mod rng;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod vsock;
 
 use std::os::unix::net::UnixStream;

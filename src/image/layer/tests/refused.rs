@@ -217,7 +217,7 @@ fn archives_that_end_too_early() {
     assert!(convert_with(bytes, &LayerLimits::default()).is_ok());
     assert!(
         convert_with(
-            &archive.clone().raw(&[0; 512]).unfinished()[..],
+            archive.clone().raw(&[0; 512]).unfinished(),
             &LayerLimits::default()
         )
         .is_ok()

@@ -3,6 +3,8 @@
 mod disk;
 mod gpt;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use virtio_bindings::virtio_blk as blk;
 

@@ -6,6 +6,8 @@
 
 mod connection;
 mod packet;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

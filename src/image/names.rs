@@ -1,0 +1,202 @@
+//! Naming images and taking names and images away.
+
+use super::digest::Digest;
+use super::error::ImageError;
+use super::local::{self, Image};
+use super::reference::Reference;
+use crate::arch::Platform;
+use crate::store::{NameRecord, Store, StoreError};
+
+/// A container that was made from an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The container's identifier.
+    pub container: String,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// Finds the containers made from an image; the store of images knows no containers.
+pub type Users<'a> = &'a dyn Fn(&Digest) -> Result<Vec<User>, StoreError>;
+
+/// What [`remove`] did, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// A name or a repository's digest went.
+    Untagged(String),
+    /// An image went.
+    Deleted(Digest),
+}
+
+impl std::fmt::Display for Removed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Untagged(name) => write!(f, "Untagged: {name}"),
+            Self::Deleted(id) => write!(f, "Deleted: {id}"),
+        }
+    }
+}
+
+/// Gives the image `source` the name `target`.
+pub fn tag(
+    store: &Store,
+    source: &str,
+    target: &Reference,
+    platform: Option<&Platform>,
+) -> Result<(), ImageError> {
+    if target.digest().is_some() {
+        return Err(ImageError::Usage(
+            "refusing to create a tag with a digest reference".to_owned(),
+        ));
+    }
+    let image = local::get(store, source, platform)?;
+    let canonical = target.clone().with_default_tag().canonical();
+    // The new name stands for the platform that the old one stood for.
+    let old = source
+        .parse::<Reference>()
+        .map(|name| name.with_default_tag().canonical());
+    let names = store.names_of(&image.id)?;
+    let named = names
+        .into_iter()
+        .find(|name| old.as_ref() == Ok(&name.reference));
+    let platform = named.map_or_else(|| image.platform.to_string(), |name| name.platform);
+    Ok(store.set_name(&canonical, &platform, &image.id)?)
+}
+
+/// The tags that a repository has here.
+pub fn local_tags(store: &Store, repository: &Reference) -> Result<Vec<Reference>, ImageError> {
+    let names = store.names()?;
+    let mut tags: Vec<Reference> = names
+        .iter()
+        .filter_map(|name| name.reference.parse::<Reference>().ok())
+        .filter(|name| name.canonical_name() == repository.canonical_name())
+        .collect();
+    tags.dedup();
+    Ok(tags)
+}
+
+/// Takes away a name, and the image with its last one, as `docker rmi` does.
+pub fn remove(
+    store: &Store,
+    name: &str,
+    platform: Option<&Platform>,
+    force: bool,
+    users: Users<'_>,
+) -> Result<Vec<Removed>, ImageError> {
+    let image = local::get(store, name, platform)?;
+    let names = store.names_of(&image.id)?;
+    let reference = name.parse::<Reference>().ok();
+    let canonical = reference
+        .as_ref()
+        .map(|it| it.clone().with_default_tag().canonical());
+    let by_name: Vec<&NameRecord> = names
+        .iter()
+        .filter(|name| Some(&name.reference) == canonical.as_ref())
+        .collect();
+    let by_digest = reference.as_ref().and_then(Reference::digest).filter(|_| {
+        // `repository@digest`, rather than digits that happen to begin an identifier.
+        by_name.is_empty()
+    });
+    let mut removed = Vec::new();
+    match (by_name.as_slice(), by_digest) {
+        ([], Some(digest)) => {
+            let repository = reference.as_ref().map(Reference::canonical_name);
+            let entries: Vec<_> = store
+                .repo_digests()?
+                .into_iter()
+                .filter(|it| it.image == image.id)
+                .collect();
+            if names.is_empty() && entries.len() <= 1 {
+                delete(store, &image, name, force, users, &mut removed)?;
+                return Ok(removed);
+            }
+            for entry in entries {
+                if entry.digest == digest && Some(&entry.repository) == repository.as_ref() {
+                    store.remove_repo_digest(&entry)?;
+                    removed.push(Removed::Untagged(name.to_owned()));
+                }
+            }
+        }
+        ([], None) => {
+            let mut repositories: Vec<String> = names
+                .iter()
+                .filter_map(|name| repository(&name.reference))
+                .collect();
+            repositories.dedup();
+            if repositories.len() > 1 && !force {
+                return Err(ImageError::Conflict(format!(
+                    "unable to delete {} (must be forced) - image is referenced in multiple \
+                     repositories",
+                    image.id.short()
+                )));
+            }
+            delete(store, &image, &image.id.short(), force, users, &mut removed)?;
+        }
+        ([one], _) if names.len() == 1 => {
+            let shown = shown(&one.reference);
+            if let (Some(user), false) = (users(&image.id)?.first(), force) {
+                return Err(ImageError::Conflict(format!(
+                    "unable to remove repository reference \"{shown}\" (must force) - container \
+                     {} is using its referenced image {}",
+                    short(&user.container),
+                    image.id.short()
+                )));
+            }
+            delete(store, &image, &shown, force, users, &mut removed)?;
+        }
+        (several, _) => {
+            for one in several {
+                store.remove_name(&one.reference, &one.platform)?;
+                removed.push(Removed::Untagged(shown(&one.reference)));
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Deletes an image with everything that names it, unless a container needs it.
+fn delete(
+    store: &Store,
+    image: &Image,
+    shown: &str,
+    force: bool,
+    users: Users<'_>,
+    removed: &mut Vec<Removed>,
+) -> Result<(), ImageError> {
+    for user in users(&image.id)? {
+        let (how, kind) = match (user.running, force) {
+            (true, false) | (true, true) => ("cannot be forced", "running"),
+            (false, false) => ("must be forced", "stopped"),
+            (false, true) => continue,
+        };
+        return Err(ImageError::Conflict(format!(
+            "unable to delete {shown} ({how}) - image is being used by {kind} container {}",
+            short(&user.container)
+        )));
+    }
+    store.remove_image(&image.id)?;
+    let untagged = image
+        .names
+        .iter()
+        .chain(&image.digests)
+        .cloned()
+        .map(Removed::Untagged);
+    removed.extend(untagged);
+    removed.push(Removed::Deleted(image.id));
+    store.collect_garbage()?;
+    Ok(())
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+fn shown(canonical: &str) -> String {
+    canonical
+        .parse::<Reference>()
+        .map_or_else(|_| canonical.to_owned(), |reference| reference.to_string())
+}
+
+fn repository(canonical: &str) -> Option<String> {
+    Some(canonical.parse::<Reference>().ok()?.canonical_name())
+}
