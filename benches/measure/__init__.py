@@ -1,0 +1,1 @@
+"""What the benchmark's sections measure with."""

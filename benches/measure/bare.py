@@ -1,0 +1,93 @@
+"""The bare guest that hull is compared with: the same kernel, command line, memory size and
+CPU pinning as hull's, without devices, jail and agent, and an init that powers off at once."""
+
+import os
+import shutil
+
+from . import proc
+from .process import Failed, measure, spawn
+from .setting import PLACE, ROOT, output
+
+# As hull gives it to its guests.
+ENVIRONMENT = {"TMPDIR": "/dev/shm"}
+
+DIRECTORY = 0o40755
+EXECUTABLE = 0o100755
+
+
+class BareGuest:
+    """How hull starts a guest with an engine, found out from one that it started."""
+
+    def __init__(self, hull, engine):
+        container = hull.detach("--engine", engine, "busybox", "sleep", "1000")
+        try:
+            guest, words = find(hull, container)
+            self.pinned = len(os.sched_getaffinity(guest)) == 1
+        finally:
+            hull.clean_up()
+        initramfs = initramfs_that_ends()
+        if engine == "uml":
+            self.command = [str(hull.assets / "kernels/linux-um"), *bare_uml(words, initramfs)]
+        else:
+            self.command = [shutil.which(f"qemu-system-{os.uname().machine}"), *bare_qemu(words)]
+            kernel = "vmlinux-x86_64" if os.uname().machine == "x86_64" else "Image-aarch64"
+            replace_after(self.command, "-kernel", str(hull.assets / "kernels" / kernel))
+            replace_after(self.command, "-initrd", initramfs)
+
+    def measure(self):
+        """One boot to its end."""
+        return measure(self.command, ENVIRONMENT, self.pinned, str(PLACE / "stderr"))
+
+    def start(self):
+        """One boot that is not waited for."""
+        return spawn(self.command, ENVIRONMENT, self.pinned, str(PLACE / "stderr"))
+
+
+def find(hull, container):
+    """The guest's process of a container, and its command line."""
+    for pid in proc.tree(hull.processes_of(container)):
+        words = proc.arguments(pid)
+        if words and words[0].startswith(("hull-guest", "qemu")):
+            return pid, words
+    raise Failed("hull's guest process was not found")
+
+
+def bare_uml(words, initramfs):
+    """User-mode Linux's arguments without devices and with another initramfs."""
+    kept = [w for w in words[1:] if not w.startswith(("virtio_uml.device=", "initrd="))]
+    return [f"initrd={initramfs}", *kept]
+
+
+def bare_qemu(words):
+    """QEMU's arguments without the devices that hull serves, in pairs but for a few words."""
+    kept, skip = [], False
+    for word in words[1:]:
+        if not skip and word not in ("-chardev", "-device"):
+            kept.append(word)
+        skip = word in ("-chardev", "-device")
+    return kept
+
+
+def replace_after(words, option, value):
+    words[words.index(option) + 1] = value
+
+
+def initramfs_that_ends():
+    """Builds the do-nothing init and an initramfs with it."""
+    program, archive = PLACE / "init", PLACE / "init.cpio"
+    source = ROOT / "benches/init.S"
+    output(["cc", "-static", "-nostdlib", "-o", program, source])
+    entries = [("dev", DIRECTORY, b""), ("init", EXECUTABLE, program.read_bytes())]
+    archive.write_bytes(b"".join(entry(i, *e) for i, e in enumerate(entries, 1)) + entry(0, "TRAILER!!!", 0, b""))
+    return str(archive)
+
+
+def entry(inode, name, mode, content):
+    """One file of a newc archive."""
+    fields = [inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
+    head = "070701" + "".join(f"{field:08x}" for field in fields) + name + "\0"
+    return padded(head.encode()) + padded(content)
+
+
+def padded(data):
+    return data + bytes(-len(data) % 4)

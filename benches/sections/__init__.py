@@ -1,0 +1,1 @@
+"""The benchmark's sections, each a module with a function `run(setting)`."""
