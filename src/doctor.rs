@@ -49,7 +49,11 @@ pub struct Finding {
 
 impl Finding {
     fn new(subject: impl Into<String>, verdict: Verdict, explanation: impl Into<String>) -> Self {
-        Self { subject: subject.into(), verdict, explanation: explanation.into() }
+        Self {
+            subject: subject.into(),
+            verdict,
+            explanation: explanation.into(),
+        }
     }
 }
 
@@ -95,7 +99,11 @@ pub fn isolation(engine: EngineKind) -> &'static str {
 fn guest(engine: EngineKind, arch: GuestArch) -> Finding {
     let subject = format!("engine {engine}, {arch} guest");
     if engine == EngineKind::Uml && std::env::consts::ARCH != "x86_64" {
-        return Finding::new(subject, Verdict::Note, "user-mode Linux needs an x86-64 host");
+        return Finding::new(
+            subject,
+            Verdict::Note,
+            "user-mode Linux needs an x86-64 host",
+        );
     }
     let (kernel, initramfs) = match (assets::kernel(engine, arch), assets::initramfs(arch)) {
         (Ok(kernel), Ok(initramfs)) => (kernel, initramfs),
@@ -138,7 +146,10 @@ fn boot(config: &MachineConfig) -> Result<Duration, String> {
     let ready = poll(&mut waiting, limit).map_err(|error| error.to_string())?;
     if ready == 0 {
         machine.kill();
-        return Err(format!("a guest did not reach its agent in {} s", DEADLINE.as_secs()));
+        return Err(format!(
+            "a guest did not reach its agent in {} s",
+            DEADLINE.as_secs()
+        ));
     }
     let event = machine.next_event().map_err(|error| error.to_string());
     let time = begin.elapsed();
@@ -158,7 +169,11 @@ fn emulators() -> Finding {
                 .filter(|row| directory.join(row.emulator).exists())
                 .map(|row| row.architecture)
                 .collect();
-            Finding::new(subject, Verdict::Works, format!("emulators for {}", names.join(", ")))
+            Finding::new(
+                subject,
+                Verdict::Works,
+                format!("emulators for {}", names.join(", ")),
+            )
         }
         Err(error) => Finding::new(subject, Verdict::Fails, error.to_string()),
     }
@@ -178,9 +193,21 @@ fn namespaces() -> Finding {
 
 fn tools() -> Finding {
     let subject = "writable layers";
-    let places = ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"];
+    let places = [
+        "/usr/sbin/mkfs.ext4",
+        "/sbin/mkfs.ext4",
+        "/usr/bin/mkfs.ext4",
+    ];
     if places.iter().any(|place| Path::new(place).exists()) {
-        return Finding::new(subject, Verdict::Works, "mkfs.ext4 is there to make the template");
+        return Finding::new(
+            subject,
+            Verdict::Works,
+            "mkfs.ext4 is there to make the template",
+        );
     }
-    Finding::new(subject, Verdict::Fails, "mkfs.ext4 is missing: install e2fsprogs")
+    Finding::new(
+        subject,
+        Verdict::Fails,
+        "mkfs.ext4 is missing: install e2fsprogs",
+    )
 }

@@ -16,7 +16,11 @@ pub const ZERO: &str = "0001-01-01T00:00:00Z";
 
 /// A time of a container's life: docker's zero when it has not come yet.
 pub fn rfc3339_or_zero(nanoseconds: i64) -> String {
-    if nanoseconds == 0 { ZERO.to_owned() } else { rfc3339(nanoseconds) }
+    if nanoseconds == 0 {
+        ZERO.to_owned()
+    } else {
+        rfc3339(nanoseconds)
+    }
 }
 
 /// Nanoseconds since 1970 from an RFC 3339 time, a local date or time, seconds since 1970, or

@@ -30,7 +30,10 @@ pub const TABLE: [Foreign; 7] = [
     row("arm64", "qemu-aarch64", CLASS_64, LITTLE, 183),
     row("arm", "qemu-arm", CLASS_32, LITTLE, 40),
     // 3 is EM_386 and 6 the historical EM_486.
-    Foreign { mask_machine: 0xfffa, ..row("386", "qemu-i386", CLASS_32, LITTLE, 2) },
+    Foreign {
+        mask_machine: 0xfffa,
+        ..row("386", "qemu-i386", CLASS_32, LITTLE, 2)
+    },
     row("riscv64", "qemu-riscv64", CLASS_64, LITTLE, 243),
     row("ppc64le", "qemu-ppc64le", CLASS_64, LITTLE, 21),
     row("s390x", "qemu-s390x", CLASS_64, BIG, 22),
@@ -43,7 +46,14 @@ const fn row(
     order: u8,
     machine: u16,
 ) -> Foreign {
-    Foreign { architecture, emulator, class, order, machine, mask_machine: 0xffff }
+    Foreign {
+        architecture,
+        emulator,
+        class,
+        order,
+        machine,
+        mask_machine: 0xffff,
+    }
 }
 
 impl Foreign {
@@ -52,7 +62,11 @@ impl Foreign {
     /// `P` (the program keeps its `argv[0]`).
     pub fn rule(&self) -> BinfmtRule {
         let number = |value: u16| {
-            if self.order == LITTLE { value.to_le_bytes() } else { value.to_be_bytes() }
+            if self.order == LITTLE {
+                value.to_le_bytes()
+            } else {
+                value.to_be_bytes()
+            }
         };
         let mut magic = vec![0x7f, b'E', b'L', b'F', self.class, self.order, 1];
         magic.resize(16, 0);
@@ -77,7 +91,11 @@ impl Foreign {
 
 /// Rules for every architecture but those that `native` runs itself.
 pub fn rules(native: &[&str]) -> Vec<BinfmtRule> {
-    TABLE.iter().filter(|row| !native.contains(&row.architecture)).map(Foreign::rule).collect()
+    TABLE
+        .iter()
+        .filter(|row| !native.contains(&row.architecture))
+        .map(Foreign::rule)
+        .collect()
 }
 
 #[cfg(test)]
@@ -85,7 +103,11 @@ mod tests {
     use super::*;
 
     fn matches(rule: &BinfmtRule, header: &[u8]) -> bool {
-        rule.magic.iter().zip(&rule.mask).zip(header).all(|((m, k), h)| (m & k) == (h & k))
+        rule.magic
+            .iter()
+            .zip(&rule.mask)
+            .zip(header)
+            .all(|((m, k), h)| (m & k) == (h & k))
     }
 
     #[test]
@@ -93,7 +115,11 @@ mod tests {
         let header = |row: &Foreign, kind: u16, abi: u8| {
             let mut bytes = vec![0x7f, b'E', b'L', b'F', row.class, row.order, 1, abi];
             bytes.resize(16, 0);
-            let machine = if row.architecture == "386" { 3 } else { row.machine };
+            let machine = if row.architecture == "386" {
+                3
+            } else {
+                row.machine
+            };
             for number in [kind, machine] {
                 let both = [number.to_le_bytes(), number.to_be_bytes()];
                 bytes.extend(both[usize::from(row.order == BIG)]);
@@ -105,9 +131,20 @@ mod tests {
             assert_eq!((rule.magic.len(), rule.mask.len()), (20, 20));
             for other in &TABLE {
                 let own = row.architecture == other.architecture;
-                assert_eq!(matches(&rule, &header(other, 2, 0)), own, "{row:?} {other:?}");
-                assert_eq!(matches(&rule, &header(other, 3, 3)), own, "{row:?} {other:?}");
-                assert!(!matches(&rule, &header(other, 1, 0)), "an object file is no program");
+                assert_eq!(
+                    matches(&rule, &header(other, 2, 0)),
+                    own,
+                    "{row:?} {other:?}"
+                );
+                assert_eq!(
+                    matches(&rule, &header(other, 3, 3)),
+                    own,
+                    "{row:?} {other:?}"
+                );
+                assert!(
+                    !matches(&rule, &header(other, 1, 0)),
+                    "an object file is no program"
+                );
             }
         }
         assert_eq!(rules(&["amd64", "386"]).len(), TABLE.len() - 2);

@@ -66,9 +66,13 @@ pub enum DispatchError {
 pub fn choose(question: &Question<'_>) -> Result<Plan, DispatchError> {
     let host = machine(question.host).ok_or_else(|| DispatchError::Host(question.host.into()))?;
     let own_machine = machine(question.image);
-    let emulator = super::binfmt::TABLE.iter().any(|row| row.architecture == question.image);
+    let emulator = super::binfmt::TABLE
+        .iter()
+        .any(|row| row.architecture == question.image);
     if own_machine.is_none() && !emulator {
-        return Err(DispatchError::UnknownArchitecture(question.image.to_owned()));
+        return Err(DispatchError::UnknownArchitecture(
+            question.image.to_owned(),
+        ));
     }
     let system = question.emulation == Some(Emulation::System);
     let engine = match question.engine {
@@ -112,7 +116,11 @@ pub fn host_architecture() -> &'static str {
 }
 
 fn plan(engine: EngineKind, guest: GuestArch, image: &str) -> Plan {
-    Plan { engine, guest, user_emulation: !native(engine, guest).contains(&image) }
+    Plan {
+        engine,
+        guest,
+        user_emulation: !native(engine, guest).contains(&image),
+    }
 }
 
 fn machine(architecture: &str) -> Option<GuestArch> {
@@ -146,23 +154,76 @@ mod tests {
             ("amd64", "arm64", None, None, Ok((Uml, X86_64, true))),
             ("amd64", "386", None, None, Ok((Uml, X86_64, true))),
             ("amd64", "s390x", None, Some(User), Ok((Uml, X86_64, true))),
-            ("amd64", "arm64", None, Some(System), Ok((Tcg, Aarch64, false))),
-            ("amd64", "amd64", None, Some(System), Ok((Tcg, X86_64, false))),
+            (
+                "amd64",
+                "arm64",
+                None,
+                Some(System),
+                Ok((Tcg, Aarch64, false)),
+            ),
+            (
+                "amd64",
+                "amd64",
+                None,
+                Some(System),
+                Ok((Tcg, X86_64, false)),
+            ),
             ("amd64", "arm64", Some(Tcg), None, Ok((Tcg, Aarch64, false))),
-            ("amd64", "arm64", Some(Tcg), Some(User), Ok((Tcg, X86_64, true))),
+            (
+                "amd64",
+                "arm64",
+                Some(Tcg),
+                Some(User),
+                Ok((Tcg, X86_64, true)),
+            ),
             ("amd64", "386", Some(Tcg), None, Ok((Tcg, X86_64, false))),
             ("amd64", "riscv64", Some(Tcg), None, Ok((Tcg, X86_64, true))),
-            ("amd64", "arm64", Some(Uml), Some(System), Err(E::SystemNeedsTcg)),
-            ("amd64", "riscv64", None, Some(System), Err(E::NoMachine("riscv64".into()))),
-            ("amd64", "mips", None, None, Err(E::UnknownArchitecture("mips".into()))),
+            (
+                "amd64",
+                "arm64",
+                Some(Uml),
+                Some(System),
+                Err(E::SystemNeedsTcg),
+            ),
+            (
+                "amd64",
+                "riscv64",
+                None,
+                Some(System),
+                Err(E::NoMachine("riscv64".into())),
+            ),
+            (
+                "amd64",
+                "mips",
+                None,
+                None,
+                Err(E::UnknownArchitecture("mips".into())),
+            ),
             ("arm64", "arm64", None, None, Ok((Tcg, Aarch64, false))),
             ("arm64", "amd64", None, None, Ok((Tcg, X86_64, false))),
             ("arm64", "amd64", None, Some(User), Ok((Tcg, Aarch64, true))),
-            ("arm64", "arm64", Some(Uml), None, Err(E::UmlHost("arm64".into()))),
-            ("riscv64", "amd64", None, None, Err(E::Host("riscv64".into()))),
+            (
+                "arm64",
+                "arm64",
+                Some(Uml),
+                None,
+                Err(E::UmlHost("arm64".into())),
+            ),
+            (
+                "riscv64",
+                "amd64",
+                None,
+                None,
+                Err(E::Host("riscv64".into())),
+            ),
         ];
         for (host, image, engine, emulation, want) in table {
-            let got = choose(&Question { host, image, engine, emulation });
+            let got = choose(&Question {
+                host,
+                image,
+                engine,
+                emulation,
+            });
             let got = got.map(|plan| (plan.engine, plan.guest, plan.user_emulation));
             assert_eq!(got, want, "{host} {image} {engine:?} {emulation:?}");
         }

@@ -35,14 +35,23 @@ pub enum EmulatorError {
 /// The EROFS image with the emulators in `directory` under `/bin`.
 pub fn disk(store: &Store, directory: &Path) -> Result<PathBuf, EmulatorError> {
     let programs = programs(directory)?;
-    let target = store.paths().root.join(format!("emulators-{}.erofs", key(&programs)));
+    let target = store
+        .paths()
+        .root
+        .join(format!("emulators-{}.erofs", key(&programs)));
     if target.exists() {
         return Ok(target);
     }
     let temporary = store.temp_file("emulators")?;
     let archive = archive(&programs)?;
-    layer::convert(archive.as_slice(), temporary.file(), &LayerLimits::default())?;
-    temporary.persist(&target).map_err(|e| StoreError::io("write", &target, e))?;
+    layer::convert(
+        archive.as_slice(),
+        temporary.file(),
+        &LayerLimits::default(),
+    )?;
+    temporary
+        .persist(&target)
+        .map_err(|e| StoreError::io("write", &target, e))?;
     Ok(target)
 }
 

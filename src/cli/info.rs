@@ -51,7 +51,11 @@ pub fn doctor(args: &Doctor) -> anyhow::Result<ExitCode> {
     let engine_works = findings
         .iter()
         .any(|finding| finding.subject.starts_with("engine") && finding.verdict == Verdict::Works);
-    Ok(if engine_works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if engine_works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// `version`.
@@ -69,7 +73,11 @@ pub fn version(args: &Version) -> anyhow::Result<ExitCode> {
         None => {
             let client = &value["Client"];
             println!("hull {}", client["Version"].as_str().unwrap_or_default());
-            println!(" OS/Arch:         {}/{}", std::env::consts::OS, dispatch::host_architecture());
+            println!(
+                " OS/Arch:         {}/{}",
+                std::env::consts::OS,
+                dispatch::host_architecture()
+            );
             println!(" Agent protocol:  {}", guest_agent::protocol::VERSION);
         }
     }
@@ -79,11 +87,24 @@ pub fn version(args: &Version) -> anyhow::Result<ExitCode> {
 /// `info`.
 pub fn info(args: &Info, context: &Context) -> anyhow::Result<ExitCode> {
     let containers = context.store.containers()?;
-    let running = containers.iter().filter(|c| c.state.status == Status::Running).count();
+    let running = containers
+        .iter()
+        .filter(|c| c.state.status == Status::Running)
+        .count();
     let images = context.store.images()?.len();
     let host = dispatch::host_architecture();
-    let engine = context.settings.defaults.engine.as_deref().and_then(|name| name.parse().ok());
-    let choice = dispatch::choose(&Question { host, image: host, engine, emulation: None });
+    let engine = context
+        .settings
+        .defaults
+        .engine
+        .as_deref()
+        .and_then(|name| name.parse().ok());
+    let choice = dispatch::choose(&Question {
+        host,
+        image: host,
+        engine,
+        emulation: None,
+    });
     let default_engine = choice.map_or("none", |plan| plan.engine.as_str());
     let kernels: Vec<Value> = GUESTS
         .iter()

@@ -54,16 +54,24 @@ pub fn run(args: &Kernel) -> anyhow::Result<ExitCode> {
 
 fn build(target: Target) -> anyhow::Result<ExitCode> {
     let directories = assets::directories();
-    let name = target.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+    let name = target
+        .to_possible_value()
+        .map(|v| v.get_name().to_owned())
+        .unwrap_or_default();
     // The script and its fragments are of the source tree, or installed beside the kernels.
     let script = directories.iter().flat_map(|directory| {
         let beside = directory.parent().unwrap_or(Path::new("/"));
-        [beside.join("kernel-config/build"), directory.join("kernel-config/build")]
+        [
+            beside.join("kernel-config/build"),
+            directory.join("kernel-config/build"),
+        ]
     });
     let Some(script) = script.into_iter().find(|path| path.exists()) else {
         bail!("kernel-config/build is not there, run hull from its source tree to build kernels");
     };
-    let output = directories.first().map(|directory| directory.join("kernels"));
+    let output = directories
+        .first()
+        .map(|directory| directory.join("kernels"));
     let output: PathBuf = output.context("there is no directory for kernels")?;
     let status = Command::new(&script)
         .args(["--target", &name, "--output"])
@@ -84,6 +92,10 @@ fn list() {
             Ok(path) => path.display().to_string(),
             Err(_) => format!("not built: hull kernel build --target {target}"),
         };
-        println!("{:<10}{:<8}{name:<18}{path}", engine.as_str(), arch.as_str());
+        println!(
+            "{:<10}{:<8}{name:<18}{path}",
+            engine.as_str(),
+            arch.as_str()
+        );
     }
 }

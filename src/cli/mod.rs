@@ -24,7 +24,12 @@ use failure::Failure;
 
 /// docker run, but every container is its own microVM, of any CPU architecture.
 #[derive(Debug, Parser)]
-#[command(name = "hull", version, propagate_version = false, disable_help_subcommand = true)]
+#[command(
+    name = "hull",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -65,7 +70,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     match dispatch(parsed.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("hull: {error:#}");
+            eprintln!("hull: {}", failure::sentence(&error));
             match error.downcast_ref::<Failure>() {
                 Some(failure) => ExitCode::from(failure.code),
                 None => ExitCode::FAILURE,
@@ -116,13 +121,17 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let text = error.render().to_string();
     let first = text.lines().next().unwrap_or_default();
     let first = first.strip_prefix("error: ").unwrap_or(first);
-    let command = arguments.get(1).map(|word| word.to_string_lossy().into_owned());
+    let command = arguments
+        .get(1)
+        .map(|word| word.to_string_lossy().into_owned());
     let rest: Vec<&str> = text
         .lines()
         .skip(1)
         .map(str::trim)
         .take_while(|line| !line.is_empty() || first.ends_with(':'))
-        .filter(|line| !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| {
+            !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more")
+        })
         .collect();
     eprintln!("hull: {}", [&[first], &rest[..]].concat().join(" "));
     let command = command.unwrap_or_default();

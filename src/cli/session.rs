@@ -84,12 +84,20 @@ pub fn run(
     options: &Options,
     tell: impl Fn(Request) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<Ended> {
-    let raw = if options.tty && options.stdin { RawMode::enter()? } else { None };
+    let raw = if options.tty && options.stdin {
+        RawMode::enter()?
+    } else {
+        None
+    };
     let detached = Arc::new(AtomicBool::new(false));
     watch_signals(options, tell);
     if options.stdin {
         let writer = stream.try_clone().context("sharing the connection")?;
-        let keys = if options.tty { options.detach_keys.clone() } else { Vec::new() };
+        let keys = if options.tty {
+            options.detach_keys.clone()
+        } else {
+            Vec::new()
+        };
         let detached = detached.clone();
         thread::spawn(move || send_stdin(writer, DetachWatch::new(keys), &detached));
     }
@@ -101,10 +109,7 @@ pub fn run(
     ended
 }
 
-fn watch_signals(
-    options: &Options,
-    tell: impl Fn(Request) -> anyhow::Result<()> + Send + 'static,
-) {
+fn watch_signals(options: &Options, tell: impl Fn(Request) -> anyhow::Result<()> + Send + 'static) {
     let set = signals(options);
     let process = options.process.clone();
     let interrupts = AtomicU32::new(0);
@@ -126,7 +131,10 @@ fn watch_signals(
                 eprintln!("hull: got {PATIENCE} interrupts, leaving the container to itself");
                 std::process::exit(128 + signal as i32);
             }
-            let _ = tell(Request::Signal(SendSignal { process, signal: signal as i32 }));
+            let _ = tell(Request::Signal(SendSignal {
+                process,
+                signal: signal as i32,
+            }));
         }
     });
 }

@@ -12,7 +12,10 @@ pub const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 pub fn window_size() -> Option<WindowSize> {
     let of_output = terminal_size::terminal_size_of(io::stdout());
     let (columns, rows) = of_output.or_else(|| terminal_size::terminal_size_of(io::stdin()))?;
-    Some(WindowSize { rows: rows.0, columns: columns.0 })
+    Some(WindowSize {
+        rows: rows.0,
+        columns: columns.0,
+    })
 }
 
 /// Raw mode on standard input until dropped.

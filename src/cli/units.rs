@@ -6,7 +6,9 @@ use anyhow::Context as _;
 pub fn parse_bytes(text: &str) -> anyhow::Result<u64> {
     let wrong = || format!("invalid size {text:?}, use a number with b, k, m, g or t, as in 512m");
     let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let digits = lower
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(lower.len());
     let (number, unit) = lower.split_at(digits);
     let shift = match unit.trim() {
         "" | "b" => 0,
@@ -18,7 +20,11 @@ pub fn parse_bytes(text: &str) -> anyhow::Result<u64> {
     };
     let number: f64 = number.parse().with_context(wrong)?;
     let bytes = number * f64::from(1u32 << (shift / 2)) * f64::from(1u32 << (shift - shift / 2));
-    if bytes.is_finite() && bytes < 9e18 { Ok(bytes as u64) } else { Err(anyhow::anyhow!(wrong())) }
+    if bytes.is_finite() && bytes < 9e18 {
+        Ok(bytes as u64)
+    } else {
+        Err(anyhow::anyhow!(wrong()))
+    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,11 @@ pub enum AssetError {
 }
 
 fn places(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The directories that may hold assets, first match wins.
@@ -55,8 +59,17 @@ pub fn directories() -> Vec<PathBuf> {
     }
     let program = env::current_exe().unwrap_or_default();
     // target/release/hull and PREFIX/bin/hull have their assets at the same distance.
-    let up = program.ancestors().nth(2).map(Path::to_owned).unwrap_or_default();
-    vec![up.clone(), up.join("lib/hull"), "/usr/local/lib/hull".into(), "/usr/lib/hull".into()]
+    let up = program
+        .ancestors()
+        .nth(2)
+        .map(Path::to_owned)
+        .unwrap_or_default();
+    vec![
+        up.clone(),
+        up.join("lib/hull"),
+        "/usr/local/lib/hull".into(),
+        "/usr/lib/hull".into(),
+    ]
 }
 
 /// The guest kernel's file name and build target.
@@ -72,7 +85,11 @@ pub fn kernel_names(engine: EngineKind, arch: GuestArch) -> (&'static str, &'sta
 pub fn kernel(engine: EngineKind, arch: GuestArch) -> Result<PathBuf, AssetError> {
     let (name, target) = kernel_names(engine, arch);
     let looked = directories();
-    find(&looked, &format!("kernels/{name}")).ok_or(AssetError::NoKernel { name, target, looked })
+    find(&looked, &format!("kernels/{name}")).ok_or(AssetError::NoKernel {
+        name,
+        target,
+        looked,
+    })
 }
 
 /// The initramfs with the agent.
@@ -89,7 +106,10 @@ pub fn emulators() -> Result<PathBuf, AssetError> {
 }
 
 fn find(directories: &[PathBuf], name: &str) -> Option<PathBuf> {
-    directories.iter().map(|directory| directory.join(name)).find(|path| path.exists())
+    directories
+        .iter()
+        .map(|directory| directory.join(name))
+        .find(|path| path.exists())
 }
 
 #[cfg(test)]

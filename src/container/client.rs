@@ -112,7 +112,9 @@ fn receive_stream(stream: &UnixStream) -> io::Result<UnixStream> {
                 // SAFETY: the kernel has just made this descriptor for this message and gave
                 // it to nobody else, so owning it here closes it exactly once; the buffer has
                 // room for one descriptor, so there is no second one to leak.
-                return Ok(UnixStream::from(unsafe { OwnedFd::from_raw_fd(descriptor) }));
+                return Ok(UnixStream::from(unsafe {
+                    OwnedFd::from_raw_fd(descriptor)
+                }));
             }
         }
     }

@@ -106,7 +106,10 @@ pub fn receive<T: DeserializeOwned>(
 ) -> Result<T, ControlError> {
     let frame = read_frame(stream)?.ok_or(ControlError::Gone)?;
     if frame.kind != kind {
-        return Err(ControlError::Garbage(format!("{:?} instead of {kind:?}", frame.kind)));
+        return Err(ControlError::Garbage(format!(
+            "{:?} instead of {kind:?}",
+            frame.kind
+        )));
     }
     serde_json::from_slice(&frame.payload).map_err(|e| ControlError::Garbage(e.to_string()))
 }

@@ -98,7 +98,9 @@ pub fn configure(
             }
         }
     }
-    config.entrypoint.retain(|part| !part.is_empty() || config.cmd.is_empty());
+    config
+        .entrypoint
+        .retain(|part| !part.is_empty() || config.cmd.is_empty());
     if config.argv().iter().all(String::is_empty) {
         return Err(CreateError::NoCommand(config.image));
     }
@@ -120,8 +122,12 @@ pub fn configure(
     if config.user.is_empty() {
         config.user = from.user().clone().unwrap_or_default();
     }
-    let mut labels: BTreeMap<String, String> =
-        from.labels().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut labels: BTreeMap<String, String> = from
+        .labels()
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     labels.append(&mut config.labels);
     config.labels = labels;
     if config.stop_signal.is_none() {
@@ -188,7 +194,10 @@ pub fn create(
         match store.insert_container(&container)? {
             None => return Ok(container),
             Some(owner) if wanted.is_some() => {
-                return Err(CreateError::NameTaken { name: container.name, owner });
+                return Err(CreateError::NameTaken {
+                    name: container.name,
+                    owner,
+                });
             }
             // A made-up name that exists: make up another.
             Some(_) => {}
@@ -219,7 +228,11 @@ mod tests {
             platform: "linux/amd64".into(),
             config: &config,
         };
-        let asked = Config { memory: 128 << 20, cpus: 1, ..asked };
+        let asked = Config {
+            memory: 128 << 20,
+            cpus: 1,
+            ..asked
+        };
         configure(asked, entrypoint, &from)
     }
 
@@ -230,11 +243,17 @@ mod tests {
     #[test]
     fn entrypoint_and_command_combine_as_in_docker() {
         let image = r#"{"Entrypoint":["ls"],"Cmd":["--help"]}"#;
-        let asked = |cmd: &[&str]| Config { cmd: words(cmd), ..Config::default() };
+        let asked = |cmd: &[&str]| Config {
+            cmd: words(cmd),
+            ..Config::default()
+        };
         let argv = |cmd, entrypoint| configured(image, asked(cmd), entrypoint).unwrap().argv();
         assert_eq!(argv(&[], None), ["ls", "--help"]);
         assert_eq!(argv(&["-la"], None), ["ls", "-la"]);
-        assert_eq!(argv(&["-c", "x"], Some(words(&["/bin/sh"]))), ["/bin/sh", "-c", "x"]);
+        assert_eq!(
+            argv(&["-c", "x"], Some(words(&["/bin/sh"]))),
+            ["/bin/sh", "-c", "x"]
+        );
         assert_eq!(argv(&[], Some(words(&["/bin/sh"]))), ["/bin/sh"]);
         assert_eq!(argv(&["env"], Some(words(&[""]))), ["env"]);
         assert!(matches!(
@@ -254,7 +273,10 @@ mod tests {
         };
         let config = configured(image, asked, None).unwrap();
         assert_eq!(config.env, ["A=1", "B=3"]);
-        assert_eq!((config.working_dir.as_str(), config.user.as_str()), ("/w", "app"));
+        assert_eq!(
+            (config.working_dir.as_str(), config.user.as_str()),
+            ("/w", "app")
+        );
         assert_eq!(config.labels["y"], "9");
         assert_eq!(config.labels["x"], "1");
         assert_eq!(config.stop_signal.as_deref(), Some("SIGINT"));
@@ -264,11 +286,26 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let refused = |asked| configured(r#"{"Cmd":["sh"]}"#, asked, None).is_err();
-        assert!(refused(Config { env: words(&["=x"]), ..Config::default() }));
-        assert!(refused(Config { working_dir: "here".into(), ..Config::default() }));
-        assert!(refused(Config { hostname: "a b".into(), ..Config::default() }));
-        assert!(refused(Config { cap_add: words(&["FLY"]), ..Config::default() }));
+        assert!(refused(Config {
+            env: words(&["=x"]),
+            ..Config::default()
+        }));
+        assert!(refused(Config {
+            working_dir: "here".into(),
+            ..Config::default()
+        }));
+        assert!(refused(Config {
+            hostname: "a b".into(),
+            ..Config::default()
+        }));
+        assert!(refused(Config {
+            cap_add: words(&["FLY"]),
+            ..Config::default()
+        }));
         let tmpfs = BTreeMap::from([("/".to_owned(), String::new())]);
-        assert!(refused(Config { tmpfs, ..Config::default() }));
+        assert!(refused(Config {
+            tmpfs,
+            ..Config::default()
+        }));
     }
 }

@@ -81,7 +81,11 @@ fn stream_archive(
             FrameKind::Exit => {
                 let exit: guest_agent::protocol::Exit = serde_json::from_slice(&frame.payload)
                     .map_err(|error| GuestError::Garbage(error.to_string()))?;
-                return if exit.code == 0 { Ok(()) } else { Err(ExportError::Truncated) };
+                return if exit.code == 0 {
+                    Ok(())
+                } else {
+                    Err(ExportError::Truncated)
+                };
             }
             kind => return Err(GuestError::Garbage(format!("{kind:?} in an archive")).into()),
         }

@@ -49,7 +49,11 @@ pub fn refusal_code(error: &AgentError) -> i32 {
 
 /// Encodes a request as the payload of its frame.
 pub fn encode(request: Request) -> io::Result<Vec<u8>> {
-    serde_json::to_vec(&Envelope { version: VERSION, request }).map_err(io::Error::other)
+    serde_json::to_vec(&Envelope {
+        version: VERSION,
+        request,
+    })
+    .map_err(io::Error::other)
 }
 
 /// Decodes the answer: the warnings of a success, or the refusal.
@@ -66,7 +70,10 @@ pub fn ask(stream: &mut UnixStream, request: Request) -> Result<Vec<String>, Gue
     write_frame(stream, FrameKind::Request, &encode(request)?)?;
     let frame = read_frame(stream)?.ok_or(GuestError::Gone)?;
     if frame.kind != FrameKind::Response {
-        return Err(GuestError::Garbage(format!("{:?} instead of a response", frame.kind)));
+        return Err(GuestError::Garbage(format!(
+            "{:?} instead of a response",
+            frame.kind
+        )));
     }
     decode(&frame.payload)
 }

@@ -4,17 +4,22 @@ use serde_json::{Map, Value, json};
 
 use super::record::Container;
 use super::state::Status;
-use crate::time::rfc3339_or_zero;
 use crate::store::Store;
+use crate::time::rfc3339_or_zero;
 
 /// Everything about a container, as docker's API has it, with `Engine` on top.
 pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Value> {
     let config = &container.config;
     let state = &container.state;
     let argv = config.argv();
-    let (path, args) = argv.split_first().map_or(("", &argv[..]), |(p, rest)| (p.as_str(), rest));
-    let ports: Map<String, Value> =
-        config.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+    let (path, args) = argv
+        .split_first()
+        .map_or(("", &argv[..]), |(p, rest)| (p.as_str(), rest));
+    let ports: Map<String, Value> = config
+        .exposed_ports
+        .iter()
+        .map(|port| (port.clone(), json!({})))
+        .collect();
     let binds = config.binds.iter().map(|bind| {
         let mode = if bind.read_only { ":ro" } else { "" };
         format!("{}:{}{mode}", bind.source.display(), bind.target)

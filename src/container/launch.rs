@@ -130,7 +130,10 @@ pub fn start(
     spawn(store, container, theirs, lock)?;
     control::send(&mut ours, FrameKind::Request, &plan)?;
     match control::receive(&mut ours, FrameKind::Response)? {
-        ControlReply::Ok { warnings } => Ok(Started { stream: ours, warnings }),
+        ControlReply::Ok { warnings } => Ok(Started {
+            stream: ours,
+            warnings,
+        }),
         ControlReply::Error { code, message } => Err(LaunchError::Refused { code, message }),
     }
 }
@@ -151,7 +154,10 @@ fn spawn(
     channel: UnixStream,
     lock: File,
 ) -> Result<(), LaunchError> {
-    let log = store.paths().container_run_dir(&container.id).join("supervisor.log");
+    let log = store
+        .paths()
+        .container_run_dir(&container.id)
+        .join("supervisor.log");
     let log = File::create(log).map_err(LaunchError::Spawn)?;
     Command::new("/proc/self/exe")
         .arg(supervisor::SUBCOMMAND)
@@ -173,15 +179,20 @@ pub(super) fn plan(
     window: Option<WindowSize>,
 ) -> Result<LaunchPlan, LaunchError> {
     let config = &container.config;
-    let image = image::find(store, &config.image_id, None)?.ok_or_else(|| LaunchError::NoImage {
-        name: container.name.clone(),
-        image: config.image_id.clone(),
-    })?;
+    let image =
+        image::find(store, &config.image_id, None)?.ok_or_else(|| LaunchError::NoImage {
+            name: container.name.clone(),
+            image: config.image_id.clone(),
+        })?;
     let platform: Platform = config.platform.parse()?;
     let place = dispatch::choose(&Question {
         host: dispatch::host_architecture(),
         image: &platform.architecture,
-        engine: config.engine.as_deref().map(str::parse::<EngineKind>).transpose()?,
+        engine: config
+            .engine
+            .as_deref()
+            .map(str::parse::<EngineKind>)
+            .transpose()?,
         emulation: config.emulation,
     })?;
 
@@ -191,11 +202,20 @@ pub(super) fn plan(
     partitions.extend(emulators.clone());
     let mut disks = Vec::new();
     if !partitions.is_empty() {
-        disks.push(Disk { serial: LAYERS.to_owned(), source: DiskSource::Partitions(partitions) });
+        disks.push(Disk {
+            serial: LAYERS.to_owned(),
+            source: DiskSource::Partitions(partitions),
+        });
     }
     let path = store.ensure_writable_disk(&container.id)?;
-    let source = DiskSource::Writable { path, durable: !config.auto_remove };
-    disks.push(Disk { serial: WRITABLE.to_owned(), source });
+    let source = DiskSource::Writable {
+        path,
+        durable: !config.auto_remove,
+    };
+    disks.push(Disk {
+        serial: WRITABLE.to_owned(),
+        source,
+    });
 
     let layer = |number: usize| BlockDevice {
         serial: LAYERS.to_owned(),
@@ -203,7 +223,10 @@ pub(super) fn plan(
     };
     let storage = Storage {
         layers: (1..=layer_count).rev().map(layer).collect(),
-        writable: Some(BlockDevice { serial: WRITABLE.to_owned(), partition: None }),
+        writable: Some(BlockDevice {
+            serial: WRITABLE.to_owned(),
+            partition: None,
+        }),
         emulators: emulators.as_ref().map(|_| layer(layer_count + 1)),
         binfmt: match emulators {
             Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
@@ -227,7 +250,12 @@ pub(super) fn plan(
         entropy: Vec::new(),
     };
     let machine = machine(store, container, place, disks)?;
-    Ok(LaunchPlan { container: container.clone(), machine, start: Box::new(start), attach })
+    Ok(LaunchPlan {
+        container: container.clone(),
+        machine,
+        start: Box::new(start),
+        attach,
+    })
 }
 
 fn machine(
@@ -261,7 +289,12 @@ fn machine(
         initramfs: assets::initramfs(place.guest)?,
         disks,
         shares: config.binds.iter().enumerate().map(share).collect(),
-        console: Some(store.paths().container_dir(&container.id).join("console.log")),
+        console: Some(
+            store
+                .paths()
+                .container_dir(&container.id)
+                .join("console.log"),
+        ),
         qemu: None,
     })
 }
@@ -285,10 +318,13 @@ fn share_tag(number: usize) -> String {
 fn shares(binds: &[Bind]) -> Vec<Share> {
     let share = |(number, bind): (usize, &Bind)| Share {
         tag: share_tag(number),
-        subpath: bind
-            .source
-            .is_file()
-            .then(|| bind.source.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        subpath: bind.source.is_file().then(|| {
+            bind.source
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        }),
         destination: bind.target.clone(),
         read_only: bind.read_only,
     };
@@ -307,7 +343,10 @@ fn provided_files(container: &Container) -> Vec<ProvidedFile> {
     for (name, address) in &config.extra_hosts {
         hosts.push_str(&format!("{address}\t{name}\n"));
     }
-    let servers = config.dns.iter().map(|server| format!("nameserver {server}\n"));
+    let servers = config
+        .dns
+        .iter()
+        .map(|server| format!("nameserver {server}\n"));
     let file = |path: &str, content: String| ProvidedFile {
         path: path.to_owned(),
         content,

@@ -25,9 +25,7 @@ pub enum LifecycleError {
     #[error("invalid signal: {0}")]
     Signal(String),
     /// It runs.
-    #[error(
-        "cannot remove container {0:?}: it is running, stop it first or use rm -f"
-    )]
+    #[error("cannot remove container {0:?}: it is running, stop it first or use rm -f")]
     Running(String),
     /// Its supervisor neither runs it nor ends.
     #[error("container {0} does not come to an end, its supervisor hangs; kill that process")]
@@ -53,13 +51,20 @@ pub fn find(store: &Store, text: &str) -> Result<Container, LifecycleError> {
 pub fn signal_number(text: &str) -> Result<i32, LifecycleError> {
     let wrong = || LifecycleError::Signal(text.to_owned());
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number).ok_or_else(wrong);
+        return (1..=64)
+            .contains(&number)
+            .then_some(number)
+            .ok_or_else(wrong);
     }
     let upper = text.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     for (name, base) in [("RTMIN", 34), ("RTMAX", 64)] {
         if let Some(offset) = bare.strip_prefix(name) {
-            let offset = if offset.is_empty() { Ok(0) } else { offset.parse::<i32>() };
+            let offset = if offset.is_empty() {
+                Ok(0)
+            } else {
+                offset.parse::<i32>()
+            };
             let number = offset.ok().and_then(|offset| offset.checked_add(base));
             return number.filter(|n| (34..=64).contains(n)).ok_or_else(wrong);
         }
@@ -76,7 +81,9 @@ pub fn stop(
     signal: Option<&str>,
     timeout: Option<i64>,
 ) -> Result<(), LifecycleError> {
-    let signal = signal.or(container.config.stop_signal.as_deref()).unwrap_or("TERM");
+    let signal = signal
+        .or(container.config.stop_signal.as_deref())
+        .unwrap_or("TERM");
     let signal = signal_number(signal)?;
     // Docker: a negative number of seconds waits for ever.
     let timeout = match timeout {
@@ -106,7 +113,10 @@ fn end(
 
 /// Sends a signal to the first process.
 pub fn kill(store: &Store, container: &Container, signal: i32) -> Result<(), LifecycleError> {
-    let request = Request::Signal(Signal { process: MAIN_PROCESS.to_owned(), signal });
+    let request = Request::Signal(Signal {
+        process: MAIN_PROCESS.to_owned(),
+        signal,
+    });
     client::ask_agent(store, container, request)?;
     Ok(())
 }
@@ -167,7 +177,9 @@ mod tests {
         ] {
             assert_eq!(signal_number(text).unwrap(), number, "{text}");
         }
-        for text in ["", "0", "65", "-1", "SIG", "NOPE", "RTMIN+31", "RTMAX+1", "RTMIN-1"] {
+        for text in [
+            "", "0", "65", "-1", "SIG", "NOPE", "RTMIN+31", "RTMAX+1", "RTMIN-1",
+        ] {
             assert!(signal_number(text).is_err(), "{text}");
         }
     }

@@ -48,11 +48,20 @@ pub struct Writer {
 impl Writer {
     /// Opens `path` for appending; a torn record of a killed supervisor is cut off.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(path)?;
         let mut reader = Reader::over(file.try_clone()?);
         while reader.next_record()?.is_some() {}
         file.set_len(reader.whole)?;
-        Ok(Self { path: path.to_owned(), file, size: reader.whole, buffer: Vec::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size: reader.whole,
+            buffer: Vec::new(),
+        })
     }
 
     /// Appends one chunk.
@@ -74,7 +83,10 @@ impl Writer {
 
     fn rotate(&mut self) -> io::Result<()> {
         fs::rename(&self.path, set_aside(&self.path))?;
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)?;
         self.size = 0;
         Ok(())
     }
@@ -101,7 +113,11 @@ impl Reader {
     }
 
     fn over(file: File) -> Self {
-        Self { input: BufReader::with_capacity(128 << 10, file), whole: 0, partial: Vec::new() }
+        Self {
+            input: BufReader::with_capacity(128 << 10, file),
+            whole: 0,
+            partial: Vec::new(),
+        }
     }
 
     /// Whether the file that is read is no longer the one at `path`.
@@ -139,13 +155,19 @@ impl Reader {
         let bytes = self.partial.split_off(HEADER);
         self.partial.clear();
         self.whole += (HEADER + bytes.len()) as u64;
-        Ok(Some(Record { stream, time: i64::from_le_bytes(time), bytes }))
+        Ok(Some(Record {
+            stream,
+            time: i64::from_le_bytes(time),
+            bytes,
+        }))
     }
 
     fn fill(&mut self, want: usize) -> io::Result<bool> {
         let missing = want.saturating_sub(self.partial.len());
         if missing > 0 {
-            (&mut self.input).take(missing as u64).read_to_end(&mut self.partial)?;
+            (&mut self.input)
+                .take(missing as u64)
+                .read_to_end(&mut self.partial)?;
         }
         Ok(self.partial.len() >= want)
     }
@@ -163,14 +185,29 @@ mod tests {
         let mut writer = Writer::open(&path).unwrap();
         writer.append(Stream::Stdout, 5, b"hello").unwrap();
         let mut reader = Reader::open(&path).unwrap();
-        let first = Record { stream: Stream::Stdout, time: 5, bytes: b"hello".to_vec() };
+        let first = Record {
+            stream: Stream::Stdout,
+            time: 5,
+            bytes: b"hello".to_vec(),
+        };
         assert_eq!(reader.next_record().unwrap(), Some(first));
         assert_eq!(reader.next_record().unwrap(), None);
         writer.append(Stream::Stderr, 6, b"").unwrap();
-        assert_eq!(reader.next_record().unwrap().unwrap().stream, Stream::Stderr);
+        assert_eq!(
+            reader.next_record().unwrap().unwrap().stream,
+            Stream::Stderr
+        );
         let whole = fs::metadata(&path).unwrap().len();
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(&[1, 2, 3]).unwrap();
-        Writer::open(&path).unwrap().append(Stream::Stdout, 7, b"after").unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(&[1, 2, 3])
+            .unwrap();
+        Writer::open(&path)
+            .unwrap()
+            .append(Stream::Stdout, 7, b"after")
+            .unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), whole + 13 + 5);
         let mut reader = Reader::open(&path).unwrap();
         let mut count = 0;

@@ -30,7 +30,9 @@ pub fn validate(name: &str) -> Result<String, InvalidName> {
     let bare = name.strip_prefix('/').unwrap_or(name);
     let mut bytes = bare.bytes();
     let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    let rest = bytes.clone().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    let rest = bytes
+        .clone()
+        .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
     if first && rest && (2..=128).contains(&bare.len()) {
         Ok(bare.to_owned())
     } else {
@@ -56,7 +58,17 @@ mod tests {
             assert!(validate(good).is_ok(), "{good}");
         }
         let long = "x".repeat(129);
-        for bad in ["", "a", "-a", ".hidden", "a b", "a/b", "ünder", "//a", long.as_str()] {
+        for bad in [
+            "",
+            "a",
+            "-a",
+            ".hidden",
+            "a b",
+            "a/b",
+            "ünder",
+            "//a",
+            long.as_str(),
+        ] {
             assert!(validate(bad).is_err(), "{bad}");
         }
         assert!(validate(&generate().unwrap()).is_ok());

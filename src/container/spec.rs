@@ -28,8 +28,7 @@ pub enum SpecError {
 }
 
 /// The search path of a process whose image sets none, docker's.
-pub const DEFAULT_PATH: &str =
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Docker's default capabilities.
 const DEFAULT_CAPABILITIES: [Capability; 14] = [
@@ -92,8 +91,13 @@ const MASKED_PATHS: [&str; 10] = [
     "/sys/firmware",
 ];
 
-const READONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// What of a process can differ between the container's first one and an `exec`.
 #[derive(Debug, Clone, Default)]
@@ -118,9 +122,15 @@ pub fn container_spec(config: &Config) -> Result<Spec, SpecError> {
         privileged: config.privileged,
         ..ProcessOptions::default()
     };
-    let mut linux = LinuxBuilder::default().resources(resources(config)?).sysctl(
-        config.sysctls.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<HashMap<_, _>>(),
-    );
+    let mut linux = LinuxBuilder::default()
+        .resources(resources(config)?)
+        .sysctl(
+            config
+                .sysctls
+                .iter()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect::<HashMap<_, _>>(),
+        );
     if config.privileged {
         linux = linux.masked_paths(Vec::new()).readonly_paths(Vec::new());
     } else {
@@ -128,7 +138,10 @@ pub fn container_spec(config: &Config) -> Result<Spec, SpecError> {
             .masked_paths(MASKED_PATHS.map(str::to_owned).to_vec())
             .readonly_paths(READONLY_PATHS.map(str::to_owned).to_vec());
     }
-    let root = RootBuilder::default().path("/").readonly(config.read_only).build()?;
+    let root = RootBuilder::default()
+        .path("/")
+        .readonly(config.read_only)
+        .build()?;
     let spec = SpecBuilder::default()
         .root(root)
         .hostname(config.hostname.clone())
@@ -150,7 +163,10 @@ pub fn process_spec(config: &Config, options: &ProcessOptions) -> Result<Process
         env.insert(0, DEFAULT_PATH.to_owned());
     }
     let env = merge_env(env, &options.env);
-    let cwd = options.working_dir.clone().unwrap_or_else(|| config.working_dir.clone());
+    let cwd = options
+        .working_dir
+        .clone()
+        .unwrap_or_else(|| config.working_dir.clone());
     let cwd = if cwd.is_empty() { "/".to_owned() } else { cwd };
     let mut process = ProcessBuilder::default()
         .terminal(options.tty)
@@ -201,8 +217,7 @@ fn capabilities(config: &Config, privileged: bool) -> Result<LinuxCapabilities, 
         let known = names.iter().filter(|name| *name != "ALL");
         known
             .map(|name| {
-                Capability::from_str(name)
-                    .map_err(|_| SpecError::UnknownCapability(name.clone()))
+                Capability::from_str(name).map_err(|_| SpecError::UnknownCapability(name.clone()))
             })
             .collect()
     };
@@ -232,7 +247,10 @@ fn capabilities(config: &Config, privileged: bool) -> Result<LinuxCapabilities, 
 fn rlimits(ulimits: &[(String, u64, u64)]) -> Result<Vec<PosixRlimit>, SpecError> {
     let mut limits = Vec::with_capacity(ulimits.len());
     for (name, soft, hard) in ulimits {
-        let limit = PosixRlimitBuilder::default().typ(rlimit_type(name)?).soft(*soft).hard(*hard);
+        let limit = PosixRlimitBuilder::default()
+            .typ(rlimit_type(name)?)
+            .soft(*soft)
+            .hard(*hard);
         limits.push(limit.build()?);
     }
     Ok(limits)
@@ -274,17 +292,49 @@ fn mounts(config: &Config) -> Result<Vec<Mount>, SpecError> {
     let shm = format!("size={}", config.shm_size);
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        )?,
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
         )?,
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access])?,
-        mount("/sys/fs/cgroup", "cgroup2", "cgroup", &["nosuid", "noexec", "nodev", access])?,
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm])?,
+        mount(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            &["nosuid", "noexec", "nodev", access],
+        )?,
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup2",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", access],
+        )?,
+        mount(
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        )?,
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", &shm],
+        )?,
     ];
     for (path, options) in &config.tmpfs {
         let mut all = vec!["nosuid", "nodev", "noexec"];
@@ -299,7 +349,12 @@ fn mount(path: &str, kind: &str, source: &str, options: &[&str]) -> Result<Mount
         .destination(PathBuf::from(path))
         .typ(kind)
         .source(PathBuf::from(source))
-        .options(options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
+        .options(
+            options
+                .iter()
+                .map(|&option| option.to_owned())
+                .collect::<Vec<_>>(),
+        )
         .build()?)
 }
 
@@ -313,14 +368,21 @@ mod tests {
             cap_drop: drop.iter().map(|&s| s.to_owned()).collect(),
             ..Config::default()
         };
-        capabilities(&config, privileged).unwrap().bounding().clone().unwrap()
+        capabilities(&config, privileged)
+            .unwrap()
+            .bounding()
+            .clone()
+            .unwrap()
     }
 
     #[test]
     fn capabilities_follow_dockers_rules() {
         assert_eq!(caps(&[], &[], false).len(), 14);
         assert_eq!(caps(&[], &["ALL"], false).len(), 0);
-        assert_eq!(caps(&["CHOWN"], &["ALL"], false), Capabilities::from([Capability::Chown]));
+        assert_eq!(
+            caps(&["CHOWN"], &["ALL"], false),
+            Capabilities::from([Capability::Chown])
+        );
         assert_eq!(caps(&["ALL"], &[], false).len(), 41);
         assert!(!caps(&["ALL"], &["SYS_ADMIN"], false).contains(&Capability::SysAdmin));
         assert_eq!(caps(&[], &["ALL"], true).len(), 41);
@@ -349,11 +411,27 @@ mod tests {
         assert_eq!(spec.root().as_ref().unwrap().readonly(), Some(true));
         let process = spec.process().as_ref().unwrap();
         assert_eq!(process.cwd(), &PathBuf::from("/"));
-        assert!(process.env().as_ref().unwrap().contains(&"HOSTNAME=box".to_owned()));
+        assert!(
+            process
+                .env()
+                .as_ref()
+                .unwrap()
+                .contains(&"HOSTNAME=box".to_owned())
+        );
         assert_eq!(process.rlimits().as_ref().unwrap()[0].soft(), 10);
         let mounts = spec.mounts().as_ref().unwrap();
-        assert!(mounts.iter().any(|m| m.destination() == &PathBuf::from("/run")));
-        let wrong = Config { ulimits: vec![("files".into(), 1, 1)], ..Config::default() };
-        assert!(matches!(container_spec(&wrong), Err(SpecError::UnknownUlimit(_))));
+        assert!(
+            mounts
+                .iter()
+                .any(|m| m.destination() == &PathBuf::from("/run"))
+        );
+        let wrong = Config {
+            ulimits: vec![("files".into(), 1, 1)],
+            ..Config::default()
+        };
+        assert!(matches!(
+            container_spec(&wrong),
+            Err(SpecError::UnknownUlimit(_))
+        ));
     }
 }

@@ -72,7 +72,10 @@ impl State {
     /// The start of a supervisor: created or exited becomes running.
     pub fn start(&mut self, supervisor: i32, engine: &str, now: i64) -> Result<(), BadTransition> {
         if self.status == Status::Running {
-            return Err(BadTransition { from: self.status, to: Status::Running });
+            return Err(BadTransition {
+                from: self.status,
+                to: Status::Running,
+            });
         }
         *self = Self {
             status: Status::Running,
@@ -88,14 +91,21 @@ impl State {
     /// The first process never ran: back to created (or exited, if it ran before), with
     /// docker's exit code for why.
     pub fn start_failed(&mut self, code: i32, error: &str) {
-        self.status = if self.finished_at == 0 { Status::Created } else { Status::Exited };
+        self.status = if self.finished_at == 0 {
+            Status::Created
+        } else {
+            Status::Exited
+        };
         self.ended(code, error);
     }
 
     /// The first process ended, or its machine did.
     pub fn exit(&mut self, code: i32, error: &str, now: i64) -> Result<(), BadTransition> {
         if self.status != Status::Running {
-            return Err(BadTransition { from: self.status, to: Status::Exited });
+            return Err(BadTransition {
+                from: self.status,
+                to: Status::Exited,
+            });
         }
         self.status = Status::Exited;
         self.finished_at = now;
@@ -120,10 +130,16 @@ mod tests {
         let mut state = State::default();
         assert!(state.exit(0, "", 1).is_err());
         state.start(7, "uml", 10).unwrap();
-        assert_eq!((state.status, state.supervisor, state.started_at), (Status::Running, 7, 10));
+        assert_eq!(
+            (state.status, state.supervisor, state.started_at),
+            (Status::Running, 7, 10)
+        );
         assert!(state.start(8, "uml", 11).is_err());
         state.exit(3, "", 20).unwrap();
-        assert_eq!((state.status, state.exit_code, state.supervisor), (Status::Exited, 3, 0));
+        assert_eq!(
+            (state.status, state.exit_code, state.supervisor),
+            (Status::Exited, 3, 0)
+        );
         assert!(state.exit(3, "", 21).is_err());
         state.start(9, "tcg", 30).unwrap();
         assert_eq!((state.exit_code, state.finished_at), (0, 20));

@@ -72,7 +72,11 @@ pub fn parse_bind(spec: &str, here: &Path) -> Result<Bind, VolumeError> {
             }
         }
     }
-    Ok(Bind { source, target: target.to_string_lossy().into_owned(), read_only })
+    Ok(Bind {
+        source,
+        target: target.to_string_lossy().into_owned(),
+        read_only,
+    })
 }
 
 /// `path` without `.`, `..` and doubled slashes, by its text alone.
@@ -104,8 +108,14 @@ mod tests {
             read_only,
         };
         assert_eq!(parse_bind("/a:/b", here), Ok(bind("/a", "/b", false)));
-        assert_eq!(parse_bind("/a/../c:/b/:ro", here), Ok(bind("/c", "/b", true)));
-        assert_eq!(parse_bind("./x:/b:rw,z", here), Ok(bind("/home/me/x", "/b", false)));
+        assert_eq!(
+            parse_bind("/a/../c:/b/:ro", here),
+            Ok(bind("/c", "/b", true))
+        );
+        assert_eq!(
+            parse_bind("./x:/b:rw,z", here),
+            Ok(bind("/home/me/x", "/b", false))
+        );
         assert_eq!(parse_bind("..:/b", here), Ok(bind("/home", "/b", false)));
         for (spec, want) in [
             ("/a:b", VolumeError::RelativeTarget("/a:b".into())),
@@ -119,7 +129,10 @@ mod tests {
         ] {
             assert_eq!(parse_bind(spec, here), Err(want));
         }
-        assert!(matches!(parse_bind("/a:/b:rx", here), Err(VolumeError::Option { .. })));
+        assert!(matches!(
+            parse_bind("/a:/b:rx", here),
+            Err(VolumeError::Option { .. })
+        ));
     }
 
     proptest! {

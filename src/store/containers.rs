@@ -77,7 +77,9 @@ impl Paths {
 
     /// What a running container has: lock, control socket, the supervisor's messages.
     pub fn container_run_dir(&self, id: &str) -> PathBuf {
-        self.run.join("containers").join(id.get(..RUN_DIGITS).unwrap_or(id))
+        self.run
+            .join("containers")
+            .join(id.get(..RUN_DIGITS).unwrap_or(id))
     }
 
     /// A container's writable layer, an ext4 file system.
@@ -94,9 +96,11 @@ impl Store {
         make_directory(&directory)?;
         let taken = self.write(|tx| {
             let owner: Option<String> = tx
-                .query_row("SELECT id FROM container WHERE name = ?1", [&container.name], |row| {
-                    row.get(0)
-                })
+                .query_row(
+                    "SELECT id FROM container WHERE name = ?1",
+                    [&container.name],
+                    |row| row.get(0),
+                )
                 .optional()?;
             if owner.is_some() {
                 return Ok(owner);
@@ -126,7 +130,10 @@ impl Store {
     /// Records how a container is.
     pub fn update_state(&self, id: &str, state: &State) -> Result<(), StoreError> {
         self.write(|tx| {
-            tx.execute("UPDATE container SET state = ?2 WHERE id = ?1", params![id, json(state)?])
+            tx.execute(
+                "UPDATE container SET state = ?2 WHERE id = ?1",
+                params![id, json(state)?],
+            )
         })?;
         Ok(())
     }
@@ -135,7 +142,11 @@ impl Store {
     pub fn rename_container(&self, id: &str, name: &str) -> Result<bool, StoreError> {
         self.write(|tx| {
             let taken = tx
-                .query_row("SELECT 1 FROM container WHERE name = ?1", [name], |_| Ok(()))
+                .query_row(
+                    "SELECT 1 FROM container WHERE name = ?1",
+                    [name],
+                    |_| Ok(()),
+                )
                 .optional()?;
             if taken.is_none() {
                 tx.execute("UPDATE container SET name = ?2 WHERE id = ?1", [id, name])?;
@@ -161,8 +172,12 @@ impl Store {
     pub fn find_container(&self, text: &str) -> Result<Found, StoreError> {
         let bare = text.strip_prefix('/').unwrap_or(text);
         let named = self.read(|db| {
-            db.query_row(&format!("{SELECT} WHERE id = ?1 OR name = ?1"), [bare], container_row)
-                .optional()
+            db.query_row(
+                &format!("{SELECT} WHERE id = ?1 OR name = ?1"),
+                [bare],
+                container_row,
+            )
+            .optional()
         })?;
         let mut found = match named {
             Some(container) => container,
@@ -186,7 +201,10 @@ impl Store {
         // 'g' follows 'f', the last digit.
         self.read(|db| {
             db.prepare(&format!("{SELECT} WHERE id >= ?1 AND id < ?2 LIMIT 2"))?
-                .query_map([prefix.to_ascii_lowercase(), format!("{prefix}g")], container_row)?
+                .query_map(
+                    [prefix.to_ascii_lowercase(), format!("{prefix}g")],
+                    container_row,
+                )?
                 .collect()
         })
     }
@@ -248,7 +266,10 @@ impl Store {
             File::open(&path).map_err(|e| StoreError::io("open the directory", &path, e))?;
         // A socket's path has room for 107 bytes only.
         let path = PathBuf::from(format!("/proc/self/fd/{}/control", directory.as_raw_fd()));
-        Ok(SocketPath { path, _directory: directory })
+        Ok(SocketPath {
+            path,
+            _directory: directory,
+        })
     }
 
     /// A container that says it is running while nobody holds its lock lost its supervisor:
@@ -262,8 +283,12 @@ impl Store {
         };
         // It may have ended by itself between the query and the lock.
         let now = self.read(|db| {
-            db.query_row(&format!("{SELECT} WHERE id = ?1"), [&container.id], container_row)
-                .optional()
+            db.query_row(
+                &format!("{SELECT} WHERE id = ?1"),
+                [&container.id],
+                container_row,
+            )
+            .optional()
         })?;
         let Some(now) = now else {
             return remove_directory(&self.paths.container_run_dir(&container.id));
@@ -327,7 +352,13 @@ fn image_layers(db: &Connection, image: &str) -> rusqlite::Result<Vec<Digest>> {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 fn make_directory(path: &Path) -> Result<(), StoreError> {

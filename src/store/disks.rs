@@ -45,7 +45,10 @@ impl Store {
     }
 
     fn template(&self) -> Result<PathBuf, DiskError> {
-        let path = self.paths.root.join(format!("writable-template-{TEMPLATE_VERSION}.ext4"));
+        let path = self
+            .paths
+            .root
+            .join(format!("writable-template-{TEMPLATE_VERSION}.ext4"));
         if path.exists() {
             return Ok(path);
         }
@@ -63,11 +66,18 @@ impl Store {
 fn make_file_system(path: &Path) -> Result<(), DiskError> {
     const UUID: &str = "68756c6c-7772-4974-8162-6c6500000001";
     let output = Command::new("mkfs.ext4")
-        .args(["-q", "-F", "-b", "4096", "-m", "0", "-i", "32768", "-U", UUID, "-L", "hull"])
-        .args(["-O", "^resize_inode,^dir_nlink,uninit_bg,metadata_csum,64bit"])
+        .args([
+            "-q", "-F", "-b", "4096", "-m", "0", "-i", "32768", "-U", UUID, "-L", "hull",
+        ])
+        .args([
+            "-O",
+            "^resize_inode,^dir_nlink,uninit_bg,metadata_csum,64bit",
+        ])
         .args(["-J", "size=16"])
         .args(["-E"])
-        .arg(format!("lazy_itable_init=1,lazy_journal_init=1,nodiscard,hash_seed={UUID}"))
+        .arg(format!(
+            "lazy_itable_init=1,lazy_journal_init=1,nodiscard,hash_seed={UUID}"
+        ))
         .arg(path)
         .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
         .stdin(Stdio::null())
@@ -77,14 +87,21 @@ fn make_file_system(path: &Path) -> Result<(), DiskError> {
         Ok(())
     } else {
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(DiskError::Mkfs(said.lines().next().unwrap_or("no message").to_owned()))
+        Err(DiskError::Mkfs(
+            said.lines().next().unwrap_or("no message").to_owned(),
+        ))
     }
 }
 
 /// Copies the data of `from` and leaves its holes holes.
 fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
     let source = File::open(from)?;
-    let target = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let target = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(to)?;
     let length = source.metadata()?.len();
     target.set_len(length)?;
     let mut position: i64 = 0;

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 /// Builds one layer's tar archive.
@@ -42,8 +45,10 @@ impl Layer {
         owner: u64,
         xattrs: &[(&str, &[u8])],
     ) -> Self {
-        let records: Vec<(String, &[u8])> =
-            xattrs.iter().map(|(name, value)| (format!("SCHILY.xattr.{name}"), *value)).collect();
+        let records: Vec<(String, &[u8])> = xattrs
+            .iter()
+            .map(|(name, value)| (format!("SCHILY.xattr.{name}"), *value))
+            .collect();
         self.0
             .append_pax_extensions(records.iter().map(|(name, value)| (name.as_str(), *value)))
             .unwrap();
@@ -74,7 +79,9 @@ impl Layer {
         let mut header = Self::header(tar::EntryType::Char, 0o600, 0);
         header.set_device_major(major).unwrap();
         header.set_device_minor(minor).unwrap();
-        self.0.append_data(&mut header, path, std::io::empty()).unwrap();
+        self.0
+            .append_data(&mut header, path, std::io::empty())
+            .unwrap();
         self
     }
 
@@ -108,7 +115,10 @@ impl Layer {
         let mut header = Self::header(kind, mode, 0);
         match target {
             Some(target) => self.0.append_link(&mut header, path, target).unwrap(),
-            None => self.0.append_data(&mut header, path, std::io::empty()).unwrap(),
+            None => self
+                .0
+                .append_data(&mut header, path, std::io::empty())
+                .unwrap(),
         }
         self
     }
@@ -133,25 +143,40 @@ pub fn oci_layout(directory: &Path, name: &str, layers: &[Vec<u8>], cmd: &[&str]
         .iter()
         .map(|layer| put(layer, "application/vnd.oci.image.layer.v1.tar"))
         .collect();
-    let diff_ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", sha256(layer))).collect();
+    let diff_ids: Vec<_> = layers
+        .iter()
+        .map(|layer| format!("sha256:{}", sha256(layer)))
+        .collect();
     let config = serde_json::json!({
         "architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z",
         "config": {"Cmd": cmd, "Env": ["PATH=/bin:/usr/bin:/sbin:/usr/sbin"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
         "history": layers.iter().map(|_| serde_json::json!({"created_by": "test"})).collect::<Vec<_>>(),
     });
-    let config =
-        put(&serde_json::to_vec(&config).unwrap(), "application/vnd.oci.image.config.v1+json");
+    let config = put(
+        &serde_json::to_vec(&config).unwrap(),
+        "application/vnd.oci.image.config.v1+json",
+    );
     let manifest = serde_json::json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config, "layers": descriptors,
     });
-    let mut manifest =
-        put(&serde_json::to_vec(&manifest).unwrap(), "application/vnd.oci.image.manifest.v1+json");
+    let mut manifest = put(
+        &serde_json::to_vec(&manifest).unwrap(),
+        "application/vnd.oci.image.manifest.v1+json",
+    );
     manifest["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
     let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
-    fs::write(directory.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
-    fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    fs::write(
+        directory.join("index.json"),
+        serde_json::to_vec(&index).unwrap(),
+    )
+    .unwrap();
+    fs::write(
+        directory.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+    .unwrap();
     directory.to_owned()
 }
 
@@ -186,7 +211,10 @@ pub fn read_tree(archive: impl Read) -> Tree {
     for entry in tar::Archive::new(archive).entries().unwrap() {
         let mut entry = entry.unwrap();
         let path = entry.path().unwrap().to_string_lossy().into_owned();
-        let path = path.trim_start_matches("./").trim_end_matches('/').to_owned();
+        let path = path
+            .trim_start_matches("./")
+            .trim_end_matches('/')
+            .to_owned();
         let mut xattrs = BTreeMap::new();
         if let Some(records) = entry.pax_extensions().unwrap() {
             for record in records {
@@ -224,15 +252,17 @@ pub fn read_tree(archive: impl Read) -> Tree {
             xattrs,
         };
         if kind.is_file() || kind.is_gnu_sparse() {
-            let mut hasher = Sha256::new();
-            node.size = std::io::copy(&mut entry, &mut hasher).unwrap();
-            node.content = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
+            let (digest, size) = hull::image::digest::Digest::of_reader(&mut entry).unwrap();
+            (node.size, node.content) = (size, digest.hex());
             node.kind = "Regular".to_owned();
         }
         tree.insert(path, node);
     }
     for (path, target) in links {
-        let node = tree.get(&target).unwrap_or_else(|| panic!("{path} links to {target}")).clone();
+        let node = tree
+            .get(&target)
+            .unwrap_or_else(|| panic!("{path} links to {target}"))
+            .clone();
         tree.insert(path, node);
     }
     tree

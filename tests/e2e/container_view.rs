@@ -6,7 +6,11 @@ use crate::harness::Hull;
 fn processes_files_and_mounts_look_like_a_containers() {
     let hull = Hull::shared();
     let out = hull.ok(&[
-        "run", "--rm", "debian", "sh", "-c",
+        "run",
+        "--rm",
+        "debian",
+        "sh",
+        "-c",
         "id; . /etc/os-release; echo $ID; cat /proc/1/comm; echo $$; ls -d /proc/[0-9]* | wc -l",
     ]);
     let lines: Vec<&str> = out.lines().collect();
@@ -19,10 +23,23 @@ fn processes_files_and_mounts_look_like_a_containers() {
 #[test]
 fn the_overlay_lists_every_layer_of_the_image() {
     let hull = Hull::shared();
-    let mount = hull.ok(&["run", "--rm", "debian", "grep", " / overlay ", "/proc/mounts"]);
-    let layers = hull.field("debian", "{{len .RootFS.Layers}}").parse::<usize>().unwrap();
+    let mount = hull.ok(&[
+        "run",
+        "--rm",
+        "debian",
+        "grep",
+        " / overlay ",
+        "/proc/mounts",
+    ]);
+    let layers = hull
+        .field("debian", "{{len .RootFS.Layers}}")
+        .parse::<usize>()
+        .unwrap();
     let shown = mount.matches("lowerdir+=").count().max(
-        mount.split("lowerdir=").nth(1).map_or(0, |l| l.split(',').next().unwrap().split(':').count()),
+        mount
+            .split("lowerdir=")
+            .nth(1)
+            .map_or(0, |l| l.split(',').next().unwrap().split(':').count()),
     );
     assert_eq!(shown, layers, "{mount}");
 }
@@ -30,9 +47,13 @@ fn the_overlay_lists_every_layer_of_the_image() {
 #[test]
 fn the_agent_can_be_neither_seen_nor_signalled() {
     let hull = Hull::shared();
-    let script = "cat /proc/*/comm | sort | uniq; kill -9 -1; cat /proc/*/comm >/dev/null; echo alive";
+    let script =
+        "cat /proc/*/comm | sort | uniq; kill -9 -1; cat /proc/*/comm >/dev/null; echo alive";
     let out = hull.ok(&["run", "--rm", "--privileged", "busybox", "sh", "-c", script]);
-    assert!(!out.contains("agent") && !out.contains("init") && out.ends_with("alive"), "{out}");
+    assert!(
+        !out.contains("agent") && !out.contains("init") && out.ends_with("alive"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -41,12 +62,27 @@ fn devices_and_kernel_files_are_dockers() {
     let script = "ls /dev; cat /dev/null; head -c 4 /dev/zero | wc -c; echo x > /dev/full; \
         cat /proc/kcore | wc -c; cat /proc/sysrq-trigger; touch /proc/sys/kernel/hostname 2>&1";
     let done = hull.run(&["run", "--rm", "debian", "sh", "-c", script]);
-    for device in ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "fd"] {
-        assert!(done.stdout.lines().any(|line| line == device), "{device}: {done:#?}");
+    for device in [
+        "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "fd",
+    ] {
+        assert!(
+            done.stdout.lines().any(|line| line == device),
+            "{device}: {done:#?}"
+        );
     }
-    assert!(!done.stdout.contains("vda"), "block devices are not the container's: {done:#?}");
+    assert!(
+        !done.stdout.contains("vda"),
+        "block devices are not the container's: {done:#?}"
+    );
     assert!(done.stderr.contains("No space left") || done.stdout.contains("No space left"));
-    let write = hull.run(&["run", "--rm", "busybox", "sh", "-c", "echo a > /proc/sys/kernel/hostname"]);
+    let write = hull.run(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "echo a > /proc/sys/kernel/hostname",
+    ]);
     assert_ne!(write.code, 0, "/proc/sys is read-only: {write:#?}");
 }
 

@@ -9,7 +9,9 @@ use nix::unistd::Pid;
 use crate::harness::{Hull, alive, eventually};
 
 fn pid(hull: &Hull, name: &str, field: &str) -> i32 {
-    hull.field(name, &format!("{{{{.{field}}}}}")).parse().unwrap()
+    hull.field(name, &format!("{{{{.{field}}}}}"))
+        .parse()
+        .unwrap()
 }
 
 /// Every process below `root`, itself included.
@@ -19,7 +21,11 @@ fn tree(root: i32) -> Vec<i32> {
     while next < found.len() {
         let path = format!("/proc/{0}/task/{0}/children", found[next]);
         let children = std::fs::read_to_string(path).unwrap_or_default();
-        found.extend(children.split_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+        found.extend(
+            children
+                .split_whitespace()
+                .filter_map(|word| word.parse::<i32>().ok()),
+        );
         next += 1;
     }
     found
@@ -36,11 +42,20 @@ fn a_killed_supervisor_takes_its_machine_along_and_is_noticed() {
     let running = hull.background(&["busybox", "sleep", "1000"]);
     let supervisor = pid(&hull, &running.id, "SupervisorPid");
     let pids = tree(supervisor);
-    assert!(pids.len() >= 3, "supervisor, machine, guest kernel: {pids:?}");
+    assert!(
+        pids.len() >= 3,
+        "supervisor, machine, guest kernel: {pids:?}"
+    );
     kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
     all_gone(&pids);
-    let state = hull.field(&running.id, "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}");
-    assert!(state.starts_with("exited 137") && state.contains("supervisor"), "{state}");
+    let state = hull.field(
+        &running.id,
+        "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}",
+    );
+    assert!(
+        state.starts_with("exited 137") && state.contains("supervisor"),
+        "{state}"
+    );
     hull.ok(&["start", &running.id]);
     assert_eq!(hull.ok(&["exec", &running.id, "echo", "again"]), "again");
 }
@@ -49,13 +64,23 @@ fn a_killed_supervisor_takes_its_machine_along_and_is_noticed() {
 fn a_killed_machine_is_reported() {
     let hull = Hull::shared();
     let mut child = hull
-        .command(&["run", "--name", "crash-machine", "busybox", "sh", "-c", "echo up; sleep 1000"])
+        .command(&[
+            "run",
+            "--name",
+            "crash-machine",
+            "busybox",
+            "sh",
+            "-c",
+            "echo up; sleep 1000",
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let pids = tree(pid(&hull, "crash-machine", "SupervisorPid"));
     let machine = pid(&hull, "crash-machine", "State.Pid");
     kill(Pid::from_raw(machine), Signal::SIGKILL).unwrap();
@@ -87,7 +112,9 @@ fn many_runs_leave_nothing_behind() {
     let children: Vec<_> = (0..12)
         .map(|n| {
             let code = format!("exit {n}");
-            hull.command(&["run", "--rm", "busybox", "sh", "-c", &code]).spawn().unwrap()
+            hull.command(&["run", "--rm", "busybox", "sh", "-c", &code])
+                .spawn()
+                .unwrap()
         })
         .collect();
     for (n, mut child) in children.into_iter().enumerate() {
@@ -98,7 +125,12 @@ fn many_runs_leave_nothing_behind() {
         let run = std::fs::read_dir(hull.root().join("run/containers"));
         run.map_or(true, |entries| entries.count() == 0)
     });
-    assert_eq!(std::fs::read_dir(hull.root().join("containers")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(hull.root().join("containers"))
+            .unwrap()
+            .count(),
+        0
+    );
     eventually("processes go", || {
         let root = hull.root().display().to_string();
         let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);

@@ -10,12 +10,28 @@ fn exec_runs_in_the_containers_world_with_its_own_exit_code() {
     let running = hull.background(&["-e", "A=1", "busybox", "sleep", "1000"]);
     hull.ok(&["exec", &running.id, "sh", "-c", "echo data > /file"]);
     let out = hull.ok(&[
-        "exec", "-e", "B=2", "-w", "/tmp", "-u", "5:6", &running.id, "sh", "-c",
+        "exec",
+        "-e",
+        "B=2",
+        "-w",
+        "/tmp",
+        "-u",
+        "5:6",
+        &running.id,
+        "sh",
+        "-c",
         "cat /file; echo $A $B; pwd; id -u; id -g; cat /proc/1/comm",
     ]);
     assert_eq!(out, "data\n1 2\n/tmp\n5\n6\nsleep");
-    assert_eq!(hull.run(&["exec", &running.id, "sh", "-c", "exit 9"]).code, 9);
-    assert_eq!(hull.feed(&["exec", "-i", &running.id, "cat"], b"through").stdout, "through");
+    assert_eq!(
+        hull.run(&["exec", &running.id, "sh", "-c", "exit 9"]).code,
+        9
+    );
+    assert_eq!(
+        hull.feed(&["exec", "-i", &running.id, "cat"], b"through")
+            .stdout,
+        "through"
+    );
 }
 
 #[test]
@@ -23,7 +39,10 @@ fn exec_explains_what_cannot_run() {
     let hull = Hull::shared();
     let running = hull.background(&["busybox", "sleep", "1000"]);
     let error = hull.fails(&["exec", &running.id, "no-such-program"], 127);
-    assert!(error.contains("no-such-program") && error.contains("not found"), "{error}");
+    assert!(
+        error.contains("no-such-program") && error.contains("not found"),
+        "{error}"
+    );
     hull.fails(&["exec", &running.id, "/etc"], 126);
     hull.fails(&["exec", "no-such-container", "true"], 1);
     let error = hull.fails(&["exec", "-u", "nobody-here", &running.id, "true"], 125);

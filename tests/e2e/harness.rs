@@ -31,20 +31,24 @@ pub fn repository() -> &'static Path {
 }
 
 fn binary() -> PathBuf {
-    env::var_os("HULL_BIN")
-        .map_or_else(|| repository().join("target/release/hull"), PathBuf::from)
+    env::var_os("HULL_BIN").map_or_else(|| repository().join("target/release/hull"), PathBuf::from)
 }
 
 fn settings() -> PathBuf {
-    env::var_os("HULL_CONFIG")
-        .map_or_else(|| repository().join("target/demo/config.toml"), PathBuf::from)
+    env::var_os("HULL_CONFIG").map_or_else(
+        || repository().join("target/demo/config.toml"),
+        PathBuf::from,
+    )
 }
 
 impl Hull {
     /// The state directory that most tests share, with the images pulled.
     pub fn shared() -> Self {
         static READY: OnceLock<()> = OnceLock::new();
-        let hull = Self { root: repository().join("target/test-state"), _own: None };
+        let hull = Self {
+            root: repository().join("target/test-state"),
+            _own: None,
+        };
         READY.get_or_init(|| {
             for (image, platform) in [
                 ("busybox", "linux/amd64"),
@@ -61,13 +65,22 @@ impl Hull {
     /// An empty state directory of the test's own.
     pub fn fresh() -> Self {
         let base = repository().join("target");
-        let own = tempfile::Builder::new().prefix("test-state-").tempdir_in(base).unwrap();
-        Self { root: own.path().to_owned(), _own: Some(own) }
+        let own = tempfile::Builder::new()
+            .prefix("test-state-")
+            .tempdir_in(base)
+            .unwrap();
+        Self {
+            root: own.path().to_owned(),
+            _own: Some(own),
+        }
     }
 
     /// This state directory.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), _own: None }
+        Self {
+            root: root.to_owned(),
+            _own: None,
+        }
     }
 
     pub fn root(&self) -> &Path {
@@ -77,7 +90,10 @@ impl Hull {
     /// `hull` with `arguments`, its state and its settings.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(binary());
-        command.args(arguments).env("HULL_ROOT", &self.root).env("HULL_CONFIG", settings());
+        command
+            .args(arguments)
+            .env("HULL_ROOT", &self.root)
+            .env("HULL_CONFIG", settings());
         command.stdin(Stdio::null());
         command
     }
@@ -163,7 +179,9 @@ fn done(output: Output) -> Done {
     use std::os::unix::process::ExitStatusExt;
     let status = output.status;
     Done {
-        code: status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)),
+        code: status
+            .code()
+            .unwrap_or_else(|| -status.signal().unwrap_or(0)),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
@@ -174,7 +192,10 @@ fn done(output: Output) -> Done {
 pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !check() {
-        assert!(begin.elapsed() < PATIENCE, "{what} did not come true in time");
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "{what} did not come true in time"
+        );
         std::thread::yield_now();
     }
 }

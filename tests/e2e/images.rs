@@ -12,9 +12,18 @@ fn images_are_listed_tagged_inspected_and_removed() {
     hull.ok(&["tag", "busybox", "local/copy:v1"]);
     let list = hull.ok(&["images"]);
     assert!(list.starts_with("REPOSITORY"), "{list}");
-    assert!(list.contains("busybox") && list.contains("local/copy"), "{list}");
-    assert_eq!(hull.field("busybox", "{{.Architecture}}/{{.Os}}"), "amd64/linux");
-    assert_eq!(hull.field("local/copy:v1", "{{.Id}}"), hull.field("busybox", "{{.Id}}"));
+    assert!(
+        list.contains("busybox") && list.contains("local/copy"),
+        "{list}"
+    );
+    assert_eq!(
+        hull.field("busybox", "{{.Architecture}}/{{.Os}}"),
+        "amd64/linux"
+    );
+    assert_eq!(
+        hull.field("local/copy:v1", "{{.Id}}"),
+        hull.field("busybox", "{{.Id}}")
+    );
     let history = hull.ok(&["history", "--no-trunc", "busybox"]);
     assert!(history.starts_with("IMAGE"), "{history}");
     let removed = hull.ok(&["rmi", "local/copy:v1"]);
@@ -45,8 +54,14 @@ fn a_saved_image_loads_elsewhere_and_is_the_same() {
     here.ok(&["save", "-o", tar, "debian"]);
     let said = there.ok(&["load", "-i", tar]);
     assert!(said.contains("Loaded image: debian:latest"), "{said}");
-    assert_eq!(there.field("debian", "{{.Id}}"), here.field("debian", "{{.Id}}"));
-    assert_eq!(there.ok(&["run", "--rm", "debian", "echo", "moved"]), "moved");
+    assert_eq!(
+        there.field("debian", "{{.Id}}"),
+        here.field("debian", "{{.Id}}")
+    );
+    assert_eq!(
+        there.ok(&["run", "--rm", "debian", "echo", "moved"]),
+        "moved"
+    );
 }
 
 #[test]
@@ -58,7 +73,10 @@ fn an_exported_container_imports_as_an_image_of_one_layer() {
     let change = "ENTRYPOINT [\"/bin/echo\",\"imported\"]";
     let done = hull.feed(&["import", "--change", change, "-", "flat:1"], &archive);
     assert_eq!(done.code, 0, "{done:#?}");
-    assert_eq!(hull.ok(&["run", "--rm", "flat:1", "image"]), "imported image");
+    assert_eq!(
+        hull.ok(&["run", "--rm", "flat:1", "image"]),
+        "imported image"
+    );
     assert_eq!(hull.field("flat:1", "{{len .RootFS.Layers}}"), "1");
     hull.ok(&["rmi", "flat:1"]);
 }
@@ -67,10 +85,19 @@ fn an_exported_container_imports_as_an_image_of_one_layer() {
 fn an_image_goes_to_the_registry_and_comes_back() {
     let hull = Hull::fresh();
     let settings = std::env::var("HULL_CONFIG").unwrap_or_else(|_| {
-        crate::harness::repository().join("target/demo/config.toml").display().to_string()
+        crate::harness::repository()
+            .join("target/demo/config.toml")
+            .display()
+            .to_string()
     });
     let text = fs::read_to_string(settings).unwrap();
-    let registry = text.split("http://").nth(1).unwrap().split(['"', '\'']).next().unwrap();
+    let registry = text
+        .split("http://")
+        .nth(1)
+        .unwrap()
+        .split(['"', '\''])
+        .next()
+        .unwrap();
     let name = format!("{registry}/pushed/box:{}", std::process::id());
     hull.ok(&["pull", "-q", "busybox"]);
     hull.ok(&["tag", "busybox", &name]);
@@ -94,7 +121,11 @@ fn dangling_images_are_pruned() {
         hull.ok(&["load", "-q", "-i", tar.to_str().unwrap()]);
     }
     let dangling = hull.ok(&["images", "-q", "-f", "dangling=true"]);
-    assert_eq!(dangling.lines().count(), 1, "the second load took the first one's name");
+    assert_eq!(
+        dangling.lines().count(),
+        1,
+        "the second load took the first one's name"
+    );
     let pruned = hull.ok(&["image", "prune", "-f"]);
     assert!(pruned.contains("Total reclaimed space"), "{pruned}");
     assert_eq!(hull.ok(&["images", "-q"]).lines().count(), 1);
@@ -109,7 +140,12 @@ fn the_same_layer_gives_the_same_bytes_every_time() {
         let mut files: Vec<_> = fs::read_dir(hull.root().join("layers"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .map(|path| (path.file_name().unwrap().to_owned(), crate::archive::sha256(&fs::read(path).unwrap())))
+            .map(|path| {
+                (
+                    path.file_name().unwrap().to_owned(),
+                    crate::archive::sha256(&fs::read(path).unwrap()),
+                )
+            })
             .collect();
         files.sort();
         assert!(!files.is_empty());

@@ -26,7 +26,10 @@ impl Terminal {
             line.push_str(&format!(" '{}'", argument.to_string_lossy()));
         }
         line.push_str("; echo \"code=$?.\"; exec cat");
-        let terminal = Self { socket, _directory: directory };
+        let terminal = Self {
+            socket,
+            _directory: directory,
+        };
         terminal.tmux(&["new-session", "-d", "-x", "100", "-y", "30", &line]);
         terminal
     }
@@ -72,7 +75,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = Command::new("tmux").args(["-S", &self.socket, "kill-server"]).output();
+        let _ = Command::new("tmux")
+            .args(["-S", &self.socket, "kill-server"])
+            .output();
     }
 }
 

@@ -36,7 +36,12 @@ fn from_umoci(name: &str, work: &Path) -> Tree {
     assert!(done.status.success(), "{done:?}");
     let tar = work.join("umoci.tar");
     let done = Command::new("tar")
-        .args(["--xattrs", "--xattrs-include=*", "--format=posix", "--numeric-owner"])
+        .args([
+            "--xattrs",
+            "--xattrs-include=*",
+            "--format=posix",
+            "--numeric-owner",
+        ])
         .args(["--pax-option=delete=atime,delete=ctime", "-cf"])
         .arg(&tar)
         .arg("-C")
@@ -51,7 +56,17 @@ fn from_umoci(name: &str, work: &Path) -> Tree {
 #[track_caller]
 fn assert_same(guest: &Tree, umoci: &Tree) {
     // The mount points that every container has, and the root itself.
-    let provided = ["", ".", "dev", "proc", "sys", "etc", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
+    let provided = [
+        "",
+        ".",
+        "dev",
+        "proc",
+        "sys",
+        "etc",
+        "etc/hosts",
+        "etc/hostname",
+        "etc/resolv.conf",
+    ];
     let ours = |path: &&String| !provided.contains(&path.as_str());
     let names = |tree: &Tree| tree.keys().filter(ours).cloned().collect::<BTreeSet<_>>();
     let (a, b) = (names(guest), names(umoci));
@@ -68,7 +83,10 @@ fn every_kind_of_file_reads_back_as_umoci_unpacks_it() {
     let hull = Hull::shared();
     let work = tempfile::tempdir().unwrap();
     let long = "n".repeat(255);
-    let acl = [2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 4, 0, 4, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255];
+    let acl = [
+        2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 4, 0, 4, 0, 255, 255, 255, 255, 32, 0, 4, 0,
+        255, 255, 255, 255,
+    ];
     let bottom = Layer::new()
         .directory("dir", 0o1777)
         .file("dir/file", b"first")
@@ -78,8 +96,23 @@ fn every_kind_of_file_reads_back_as_umoci_unpacks_it() {
         .directory("opaque", 0o700)
         .file("opaque/old", b"old")
         .file_with("owned", b"x", 0o4755, 123_456, &[])
-        .file_with("caps", b"y", 0o755, 0, &[("security.capability", b"\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")])
-        .file_with("user", b"z", 0o644, 0, &[("user.note", b"hello\0world"), ("user.empty", b"")])
+        .file_with(
+            "caps",
+            b"y",
+            0o755,
+            0,
+            &[(
+                "security.capability",
+                b"\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+            )],
+        )
+        .file_with(
+            "user",
+            b"z",
+            0o644,
+            0,
+            &[("user.note", b"hello\0world"), ("user.empty", b"")],
+        )
         .file_with("acl", b"w", 0o644, 0, &[("system.posix_acl_access", &acl)])
         .file("link-source", &vec![7; 10_000])
         .hard_link("link-one", "link-source")
@@ -108,7 +141,10 @@ fn every_kind_of_file_reads_back_as_umoci_unpacks_it() {
         .symlink("empty", "now-a-link")
         .finish();
     load(&hull, &[bottom, middle, top], "kinds:1", work.path());
-    assert_same(&from_guest(&hull, "kinds:1", work.path()), &from_umoci("kinds:1", work.path()));
+    assert_same(
+        &from_guest(&hull, "kinds:1", work.path()),
+        &from_umoci("kinds:1", work.path()),
+    );
     hull.ok(&["rmi", "kinds:1"]);
 }
 
@@ -130,7 +166,10 @@ fn a_hundred_layers_stack() {
         .collect();
     load(&hull, &layers, "hundred:1", work.path());
     let guest = from_guest(&hull, "hundred:1", work.path());
-    assert_eq!(guest.keys().filter(|path| path.starts_with("all/")).count(), 90);
+    assert_eq!(
+        guest.keys().filter(|path| path.starts_with("all/")).count(),
+        90
+    );
     assert_same(&guest, &from_umoci("hundred:1", work.path()));
     hull.ok(&["rmi", "hundred:1"]);
 }
@@ -148,7 +187,10 @@ fn a_hundred_thousand_small_files_read_back() {
         }
     }
     load(&hull, &[layer.finish()], "many:1", work.path());
-    assert_same(&from_guest(&hull, "many:1", work.path()), &from_umoci("many:1", work.path()));
+    assert_same(
+        &from_guest(&hull, "many:1", work.path()),
+        &from_umoci("many:1", work.path()),
+    );
     hull.ok(&["rmi", "many:1"]);
 }
 
@@ -156,7 +198,10 @@ fn a_hundred_thousand_small_files_read_back() {
 fn directories_that_a_layer_only_mentions_keep_their_attributes() {
     let hull = Hull::shared();
     let work = tempfile::tempdir().unwrap();
-    let bottom = Layer::new().directory("tmp", 0o1777).directory("tmp/deep", 0o700).finish();
+    let bottom = Layer::new()
+        .directory("tmp", 0o1777)
+        .directory("tmp/deep", 0o700)
+        .finish();
     // No entries for tmp and tmp/deep here: they are as the layer below made them.
     let top = Layer::new().file("tmp/deep/file", b"x").finish();
     load(&hull, &[bottom, top], "implicit:1", work.path());

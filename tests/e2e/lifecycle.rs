@@ -8,7 +8,13 @@ use crate::harness::Hull;
 #[test]
 fn created_containers_start_again_and_keep_their_files() {
     let hull = Hull::shared();
-    let id = hull.ok(&["create", "busybox", "sh", "-c", "cat /kept 2>/dev/null; echo $RANDOM > /kept; sync"]);
+    let id = hull.ok(&[
+        "create",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /kept 2>/dev/null; echo $RANDOM > /kept; sync",
+    ]);
     assert_eq!(hull.field(&id, "{{.State.Status}}"), "created");
     assert_eq!(hull.ok(&["start", "-a", &id]), "");
     let second = hull.ok(&["start", "-a", &id]);
@@ -75,22 +81,38 @@ fn names_are_unique_and_ids_can_be_shortened() {
     for known in [name, &running.id, &running.id[..12], "/lifecycle-unique"] {
         assert_eq!(hull.field(known, "{{.Id}}"), running.id);
     }
-    let shown = hull.ok(&["ps", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Engine}}"]);
-    assert!(shown.contains(&format!("{} {name} uml", running.id)), "{shown}");
+    let shown = hull.ok(&[
+        "ps",
+        "--no-trunc",
+        "--format",
+        "{{.ID}} {{.Names}} {{.Engine}}",
+    ]);
+    assert!(
+        shown.contains(&format!("{} {name} uml", running.id)),
+        "{shown}"
+    );
 }
 
 #[test]
 fn logs_follow_tail_and_time() {
     let hull = Hull::shared();
-    let running =
-        hull.background(&["busybox", "sh", "-c", "echo 1; echo 2; echo 3; read x; echo 4"]);
+    let running = hull.background(&[
+        "busybox",
+        "sh",
+        "-c",
+        "echo 1; echo 2; echo 3; sleep 1; echo 4",
+    ]);
     follow_until(&hull, &running.id, "3");
-    assert_eq!(hull.ok(&["logs", "--tail", "2", &running.id]).lines().next(), Some("2"));
+    assert_eq!(hull.ok(&["logs", "-f", &running.id]), "1\n2\n3\n4");
+    hull.ok(&["wait", &running.id]);
+    assert_eq!(hull.ok(&["logs", "--tail", "2", &running.id]), "3\n4");
     let stamped = hull.ok(&["logs", "-t", &running.id]);
     let first = stamped.lines().next().unwrap();
-    assert!(first.starts_with("20") && first.ends_with("Z 1"), "{stamped}");
+    assert!(
+        first.starts_with("20") && first.ends_with("Z 1"),
+        "{stamped}"
+    );
     assert_eq!(hull.ok(&["logs", "--since", "2100-01-01", &running.id]), "");
-    hull.ok(&["wait", &running.id]);
     assert_eq!(hull.ok(&["logs", "-f", &running.id]), "1\n2\n3\n4");
 }
 
@@ -107,12 +129,22 @@ fn the_command_line_can_die_and_come_back() {
     let hull = Hull::shared();
     let name = "lifecycle-cli-dies";
     let mut child = hull
-        .command(&["run", "--name", name, "busybox", "sh", "-c", "echo up; sleep 1; exit 8"])
+        .command(&[
+            "run",
+            "--name",
+            name,
+            "busybox",
+            "sh",
+            "-c",
+            "echo up; sleep 1; exit 8",
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(hull.ok(&["wait", name]), "8");
@@ -123,22 +155,42 @@ fn the_command_line_can_die_and_come_back() {
 #[test]
 fn export_gives_the_merged_files_running_or_not() {
     let hull = Hull::shared();
-    let running = hull.background(&["busybox", "sh", "-c", "echo new > /added; rm /etc/passwd; sync; sleep 1000"]);
-    hull.ok(&["exec", &running.id, "sh", "-c", "until [ ! -e /etc/passwd ]; do :; done"]);
+    let running = hull.background(&[
+        "busybox",
+        "sh",
+        "-c",
+        "echo new > /added; rm /etc/passwd; sync; sleep 1000",
+    ]);
+    hull.ok(&[
+        "exec",
+        &running.id,
+        "sh",
+        "-c",
+        "until [ ! -e /etc/passwd ]; do :; done",
+    ]);
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
     let names = || {
         hull.ok(&["export", "-o", path, &running.id]);
         let mut archive = tar::Archive::new(std::fs::File::open(path).unwrap());
-        let names = archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().into_owned());
+        let names = archive
+            .entries()
+            .unwrap()
+            .map(|e| e.unwrap().path().unwrap().into_owned());
         names.map(|p| p.display().to_string()).collect::<Vec<_>>()
     };
     for state in ["running", "stopped"] {
         let names = names();
         assert!(names.iter().any(|n| n == "added"), "{state}: {names:?}");
-        assert!(names.iter().any(|n| n.trim_end_matches('/') == "bin"), "{state}");
+        assert!(
+            names.iter().any(|n| n.trim_end_matches('/') == "bin"),
+            "{state}"
+        );
         assert!(!names.iter().any(|n| n == "etc/passwd"), "{state}");
-        assert!(!names.iter().any(|n| n.starts_with("proc/") && n.len() > 5), "{state}");
+        assert!(
+            !names.iter().any(|n| n.starts_with("proc/") && n.len() > 5),
+            "{state}"
+        );
         hull.ok(&["stop", "-t", "0", &running.id]);
     }
 }
@@ -146,8 +198,11 @@ fn export_gives_the_merged_files_running_or_not() {
 /// Reads the log until `text` is in it.
 #[track_caller]
 fn follow_until(hull: &Hull, id: &str, text: &str) {
-    let mut child =
-        hull.command(&["logs", "-f", id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = hull
+        .command(&["logs", "-f", id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let found = lines.map_while(Result::ok).any(|line| line.contains(text));
     let _ = child.kill();

@@ -8,17 +8,35 @@ fn a_read_only_root_refuses_writes_and_tmpfs_takes_them() {
     let script = "touch /x 2>/dev/null || echo refused; touch /scratch/x && echo taken; \
         grep ' /scratch ' /proc/mounts";
     let out = hull.ok(&[
-        "run", "--rm", "--read-only", "--tmpfs", "/scratch:size=1m", "busybox", "sh", "-c", script,
+        "run",
+        "--rm",
+        "--read-only",
+        "--tmpfs",
+        "/scratch:size=1m",
+        "busybox",
+        "sh",
+        "-c",
+        script,
     ]);
     assert!(out.starts_with("refused\ntaken\n"), "{out}");
-    assert!(out.contains("size=1024k") && out.contains("noexec"), "{out}");
+    assert!(
+        out.contains("size=1024k") && out.contains("noexec"),
+        "{out}"
+    );
 }
 
 #[test]
 fn memory_and_processors_are_the_guests() {
     let hull = Hull::shared();
     let out = hull.ok(&[
-        "run", "--rm", "--memory", "256m", "busybox", "sh", "-c", "head -1 /proc/meminfo; nproc",
+        "run",
+        "--rm",
+        "--memory",
+        "256m",
+        "busybox",
+        "sh",
+        "-c",
+        "head -1 /proc/meminfo; nproc",
     ]);
     let total: u64 = out.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!((180 << 10..=256 << 10).contains(&total), "{out}");
@@ -28,7 +46,15 @@ fn memory_and_processors_are_the_guests() {
 #[test]
 fn init_reaps_and_forwards() {
     let hull = Hull::shared();
-    let out = hull.run(&["run", "--rm", "--init", "busybox", "sh", "-c", "echo $$; exit 5"]);
+    let out = hull.run(&[
+        "run",
+        "--rm",
+        "--init",
+        "busybox",
+        "sh",
+        "-c",
+        "echo $$; exit 5",
+    ]);
     assert_eq!(out.code, 5);
     assert_ne!(out.stdout.trim(), "1", "the init is the first process");
     let running = hull.background(&["--init", "busybox", "sleep", "1000"]);
@@ -41,8 +67,19 @@ fn init_reaps_and_forwards() {
 fn limits_ulimits_and_sysctls_apply() {
     let hull = Hull::shared();
     let out = hull.ok(&[
-        "run", "--rm", "--ulimit", "nofile=123:456", "--shm-size", "8m", "--sysctl",
-        "kernel.shmmni=77", "--pids-limit", "50", "busybox", "sh", "-c",
+        "run",
+        "--rm",
+        "--ulimit",
+        "nofile=123:456",
+        "--shm-size",
+        "8m",
+        "--sysctl",
+        "kernel.shmmni=77",
+        "--pids-limit",
+        "50",
+        "busybox",
+        "sh",
+        "-c",
         "ulimit -n; ulimit -Hn; df -k /dev/shm | tail -1; cat /proc/sys/kernel/shmmni; \
          cat /sys/fs/cgroup/pids.max",
     ]);
@@ -56,10 +93,26 @@ fn limits_ulimits_and_sysctls_apply() {
 fn hosts_and_names_are_provided() {
     let hull = Hull::shared();
     let out = hull.ok(&[
-        "run", "--rm", "--hostname", "box", "--add-host", "db:10.1.2.3", "--dns", "10.9.9.9",
-        "busybox", "cat", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
+        "run",
+        "--rm",
+        "--hostname",
+        "box",
+        "--add-host",
+        "db:10.1.2.3",
+        "--dns",
+        "10.9.9.9",
+        "busybox",
+        "cat",
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/resolv.conf",
     ]);
-    for part in ["127.0.0.1\tlocalhost", "10.1.2.3\tdb", "\nbox\n", "nameserver 10.9.9.9"] {
+    for part in [
+        "127.0.0.1\tlocalhost",
+        "10.1.2.3\tdb",
+        "\nbox\n",
+        "nameserver 10.9.9.9",
+    ] {
         assert!(out.contains(part), "{part}: {out}");
     }
 }
@@ -84,10 +137,25 @@ fn wrong_options_are_refused_in_one_sentence_with_125() {
         &["--engine", "steam"],
     ] {
         let all = [&["run", "--rm", "--pull", "never"], arguments, &["busybox"]].concat();
-        let command: &[&str] = if arguments[0] == "--entrypoint" { &[] } else { &["true"] };
+        let command: &[&str] = if arguments[0] == "--entrypoint" {
+            &[]
+        } else {
+            &["true"]
+        };
         let error = hull.fails(&[&all[..], command].concat(), 125);
         assert!(error.starts_with("hull: "), "{arguments:?}: {error}");
         assert!(error.lines().count() <= 2, "{arguments:?}: {error}");
     }
-    assert_eq!(hull.ok(&["ps", "-a", "-q", "--filter", "status=created", "--filter", "name=-bad-"]), "");
+    assert_eq!(
+        hull.ok(&[
+            "ps",
+            "-a",
+            "-q",
+            "--filter",
+            "status=created",
+            "--filter",
+            "name=-bad-"
+        ]),
+        ""
+    );
 }

@@ -6,22 +6,43 @@ use crate::harness::Hull;
 fn an_image_of_the_hosts_architecture_runs_and_exits_with_its_code() {
     let hull = Hull::shared();
     let done = hull.run(&["run", "--rm", "debian", "sh", "-c", "uname -m; exit 7"]);
-    assert_eq!((done.code, done.stdout.as_str()), (7, "x86_64\n"), "{done:#?}");
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (7, "x86_64\n"),
+        "{done:#?}"
+    );
     assert_eq!(done.stderr, "");
 }
 
 #[test]
 fn output_goes_to_the_stream_that_it_was_written_to() {
     let hull = Hull::shared();
-    let done = hull.run(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2"]);
-    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("out\n", "err\n"));
+    let done = hull.run(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "echo out; echo err >&2",
+    ]);
+    assert_eq!(
+        (done.stdout.as_str(), done.stderr.as_str()),
+        ("out\n", "err\n")
+    );
 }
 
 #[test]
 fn a_process_killed_by_a_signal_gives_128_and_its_number() {
     let hull = Hull::shared();
     // The shell runs its child, which dies; the first process itself is immune to most.
-    let done = hull.run(&["run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -TERM $$'; exit $?"]);
+    let done = hull.run(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "sh -c 'kill -TERM $$'; exit $?",
+    ]);
     assert_eq!(done.code, 143, "{done:#?}");
 }
 
@@ -31,7 +52,10 @@ fn nothing_of_a_container_with_rm_is_left() {
     let name = "run-rm-leaves-nothing";
     hull.ok(&["run", "--rm", "--name", name, "busybox", "true"]);
     hull.ok(&["run", "--rm", "--name", name, "busybox", "true"]);
-    assert_eq!(hull.ok(&["ps", "-a", "-q", "--filter", &format!("name={name}")]), "");
+    assert_eq!(
+        hull.ok(&["ps", "-a", "-q", "--filter", &format!("name={name}")]),
+        ""
+    );
 }
 
 #[test]
@@ -45,9 +69,25 @@ fn the_kernel_is_the_guests_own() {
 #[test]
 fn entrypoint_and_command_work_as_the_workshop_has_them() {
     let hull = Hull::shared();
-    let list = hull.ok(&["run", "--rm", "--entrypoint", "ls", "busybox", "/bin/busybox"]);
+    let list = hull.ok(&[
+        "run",
+        "--rm",
+        "--entrypoint",
+        "ls",
+        "busybox",
+        "/bin/busybox",
+    ]);
     assert_eq!(list, "/bin/busybox");
-    let joined = hull.ok(&["run", "--rm", "--entrypoint", "/bin/echo", "busybox", "-n", "a", "b"]);
+    let joined = hull.ok(&[
+        "run",
+        "--rm",
+        "--entrypoint",
+        "/bin/echo",
+        "busybox",
+        "-n",
+        "a",
+        "b",
+    ]);
     assert_eq!(joined, "a b");
 }
 
@@ -56,8 +96,22 @@ fn environment_directory_user_and_hostname_are_what_was_asked_for() {
     let hull = Hull::shared();
     let script = "echo $A:$B; pwd; id -u; id -g; hostname";
     let out = hull.ok(&[
-        "run", "--rm", "-e", "A=1", "-e", "B=x y", "-w", "/opt/new/dir", "-u", "1234:77",
-        "--hostname", "box", "busybox", "sh", "-c", script,
+        "run",
+        "--rm",
+        "-e",
+        "A=1",
+        "-e",
+        "B=x y",
+        "-w",
+        "/opt/new/dir",
+        "-u",
+        "1234:77",
+        "--hostname",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        script,
     ]);
     assert_eq!(out, "1:x y\n/opt/new/dir\n1234\n77\nbox");
 }
@@ -69,7 +123,15 @@ fn an_environment_file_is_read() {
     std::fs::write(file.path(), "# comment\nFROM_FILE=yes\n\nOVERRIDDEN=no\n").unwrap();
     let path = file.path().to_str().unwrap();
     let out = hull.ok(&[
-        "run", "--rm", "--env-file", path, "-e", "OVERRIDDEN=yes", "busybox", "sh", "-c",
+        "run",
+        "--rm",
+        "--env-file",
+        path,
+        "-e",
+        "OVERRIDDEN=yes",
+        "busybox",
+        "sh",
+        "-c",
         "echo $FROM_FILE $OVERRIDDEN",
     ]);
     assert_eq!(out, "yes yes");
@@ -89,8 +151,14 @@ fn a_detached_container_is_listed_waited_for_and_logged() {
     assert_eq!(running.id.len(), 64);
     assert_eq!(hull.ok(&["wait", &running.id]), "3");
     let logs = hull.run(&["logs", &running.id]);
-    assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("hello\n", "oops\n"));
+    assert_eq!(
+        (logs.stdout.as_str(), logs.stderr.as_str()),
+        ("hello\n", "oops\n")
+    );
     let status = hull.ok(&["ps", "-a", "--filter", &format!("id={}", running.id)]);
     assert!(status.contains("Exited (3)"), "{status}");
-    assert_eq!(hull.field(&running.id, "{{.State.ExitCode}} {{.State.Status}}"), "3 exited");
+    assert_eq!(
+        hull.field(&running.id, "{{.State.ExitCode}} {{.State.Status}}"),
+        "3 exited"
+    );
 }

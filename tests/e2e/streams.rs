@@ -16,7 +16,10 @@ struct Pattern(u64);
 impl Pattern {
     fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             chunk.copy_from_slice(&self.0.to_le_bytes()[..chunk.len()]);
         }
     }
@@ -26,7 +29,15 @@ impl Pattern {
 fn a_gibibyte_comes_through_intact_both_ways() {
     let hull = Hull::shared();
     let mut child = hull
-        .command(&["run", "--rm", "-i", "--log-driver", "none", "busybox", "cat"])
+        .command(&[
+            "run",
+            "--rm",
+            "-i",
+            "--log-driver",
+            "none",
+            "busybox",
+            "cat",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -65,7 +76,10 @@ fn a_gibibyte_comes_through_intact_both_ways() {
 fn the_guest_computes_the_same_hash() {
     let hull = Hull::shared();
     let input: Vec<u8> = (0..5_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let hash: String = Sha256::digest(&input).iter().map(|b| format!("{b:02x}")).collect();
+    let hash: String = Sha256::digest(&input)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     let done = hull.feed(&["run", "--rm", "-i", "busybox", "sha256sum"], &input);
     assert_eq!(done.stdout, format!("{hash}  -\n"), "{done:#?}");
 }

@@ -39,10 +39,16 @@ pub fn run(args: &Attach, context: &Context) -> anyhow::Result<ExitCode> {
         detach_keys: terminal::parse_detach_keys(&args.detach_keys)?,
     };
     session::block_signals(&options)?;
-    let attach = control::Attach { stdin: options.stdin, output: true };
+    let attach = control::Attach {
+        stdin: options.stdin,
+        output: true,
+    };
     let stream = client::attach(&context.store, &container, attach)?;
     if let Some(size) = terminal::window_size().filter(|_| options.tty) {
-        let resize = Resize { process: MAIN_PROCESS.to_owned(), size };
+        let resize = Resize {
+            process: MAIN_PROCESS.to_owned(),
+            size,
+        };
         // A container that has just ended needs no size; its end comes over the stream.
         let _ = client::ask_agent(&context.store, &container, Request::Resize(resize));
     }

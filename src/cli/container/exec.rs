@@ -49,8 +49,12 @@ pub struct Exec {
     #[arg(value_name = "CONTAINER")]
     container: String,
     /// Command and arguments
-    #[arg(required = true, value_name = "COMMAND", trailing_var_arg = true,
-        allow_hyphen_values = true)]
+    #[arg(
+        required = true,
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     command: Vec<String>,
 }
 
@@ -65,7 +69,10 @@ pub fn run(args: &Exec, context: &Context) -> anyhow::Result<ExitCode> {
         tty: args.tty,
         privileged: args.privileged || config.privileged,
     };
-    let process = id::random_bytes::<8>()?.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let process = id::random_bytes::<8>()?
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<String>();
     let stdin = args.interactive && !args.detach;
     let session = session::Options {
         process: process.clone(),
@@ -81,7 +88,9 @@ pub fn run(args: &Exec, context: &Context) -> anyhow::Result<ExitCode> {
         groups: config.groups.clone(),
         stdio: Stdio {
             stdin,
-            terminal: args.tty.then(|| terminal::window_size().unwrap_or_default()),
+            terminal: args
+                .tty
+                .then(|| terminal::window_size().unwrap_or_default()),
         },
     };
     let mut stream = client::agent(&context.store, &container)?;
@@ -114,8 +123,11 @@ fn environment(args: &Exec) -> anyhow::Result<Vec<String>> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("reading the environment file {}", path.display()))?;
         let lines = text.lines().map(str::trim_start);
-        variables
-            .extend(lines.filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned));
+        variables.extend(
+            lines
+                .filter(|l| !l.is_empty() && !l.starts_with('#'))
+                .map(str::to_owned),
+        );
     }
     variables.extend(args.env.iter().cloned());
     Ok(variables.into_iter().filter_map(from_host).collect())

@@ -36,8 +36,8 @@ pub fn run(args: &Export, context: &Context) -> anyhow::Result<ExitCode> {
     };
     // Beside the target, so that a broken export never looks like a whole one.
     let partial = path.with_extension("hull-partial");
-    let mut out = File::create(&partial)
-        .with_context(|| format!("making the file {}", partial.display()))?;
+    let mut out =
+        File::create(&partial).with_context(|| format!("making the file {}", partial.display()))?;
     let done = export::export(&context.store, &container, &mut out)
         .map_err(anyhow::Error::from)
         .and_then(|()| Ok(out.flush()?))

@@ -143,7 +143,11 @@ pub struct Flags {
     #[arg(value_name = "IMAGE")]
     pub image: String,
     /// Command and arguments in place of the image's
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub command: Vec<String>,
 }
 
@@ -196,11 +200,22 @@ impl Flags {
             privileged: self.privileged,
             init: self.init,
             auto_remove: self.rm,
-            shm_size: self.shm_size.as_ref().map_or(Ok(DEFAULT_SHM), |s| units::parse_bytes(s))?,
-            ulimits: self.ulimit.iter().map(|spec| ulimit(spec)).collect::<Result<_, _>>()?,
+            shm_size: self
+                .shm_size
+                .as_ref()
+                .map_or(Ok(DEFAULT_SHM), |s| units::parse_bytes(s))?,
+            ulimits: self
+                .ulimit
+                .iter()
+                .map(|spec| ulimit(spec))
+                .collect::<Result<_, _>>()?,
             sysctls: pairs(&self.sysctl),
             no_new_privileges: no_new_privileges(&self.security_opt)?,
-            extra_hosts: self.add_host.iter().map(|spec| host(spec)).collect::<Result<_, _>>()?,
+            extra_hosts: self
+                .add_host
+                .iter()
+                .map(|spec| host(spec))
+                .collect::<Result<_, _>>()?,
             dns: self.dns.clone(),
             oom_score_adj: self.oom_score_adj,
             no_log,
@@ -220,7 +235,9 @@ impl Flags {
                 .with_context(|| format!("reading the environment file {}", path.display()))?;
             let lines = text.lines().map(str::trim_start);
             variables.extend(
-                lines.filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned),
+                lines
+                    .filter(|l| !l.is_empty() && !l.starts_with('#'))
+                    .map(str::to_owned),
             );
         }
         variables.extend(self.env.iter().cloned());
@@ -233,7 +250,9 @@ pub fn from_host(variable: String) -> Option<String> {
     if variable.contains('=') || variable.is_empty() {
         return Some(variable);
     }
-    std::env::var(&variable).ok().map(|value| format!("{variable}={value}"))
+    std::env::var(&variable)
+        .ok()
+        .map(|value| format!("{variable}={value}"))
 }
 
 fn pairs(specs: &[String]) -> BTreeMap<String, String> {
@@ -246,7 +265,11 @@ fn split(spec: &str, separator: char) -> (String, String) {
 }
 
 fn with_protocol(port: &str) -> String {
-    if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") }
+    if port.contains('/') {
+        port.to_owned()
+    } else {
+        format!("{port}/tcp")
+    }
 }
 
 fn cpus(asked: Option<f64>) -> anyhow::Result<u32> {

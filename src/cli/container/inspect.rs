@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::context::Context;
+use crate::cli::failure::sentence;
 use crate::cli::format;
 use crate::cli::image::inspect::inspect_value as inspect_image;
 use crate::container::inspect::inspect_value;
@@ -41,7 +42,7 @@ pub fn run(args: &Inspect, context: &Context) -> anyhow::Result<ExitCode> {
         match find(name, args.kind, context) {
             Ok(value) => found.push(value),
             Err(error) => {
-                eprintln!("hull: {error:#}");
+                eprintln!("hull: {}", sentence(&error));
                 code = ExitCode::FAILURE;
             }
         }

@@ -13,10 +13,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::cli::context::Context;
-use crate::time::{parse_time, rfc3339};
 use crate::container::control::ControlRequest;
 use crate::container::logs::{self, Reader, Record, Stream};
 use crate::container::{client, lifecycle};
+use crate::time::{parse_time, rfc3339};
 
 /// Options of `logs`.
 #[derive(Debug, Args)]
@@ -44,7 +44,11 @@ pub struct Logs {
 /// `logs`.
 pub fn run(args: &Logs, context: &Context) -> anyhow::Result<ExitCode> {
     let container = lifecycle::find(&context.store, &args.container)?;
-    let path = context.store.paths().container_dir(&container.id).join("log");
+    let path = context
+        .store
+        .paths()
+        .container_dir(&container.id)
+        .join("log");
     let mut printer = Printer {
         timestamps: args.timestamps,
         since: args.since.as_deref().map(parse_time).transpose()?,
@@ -75,26 +79,31 @@ pub fn run(args: &Logs, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// Prints what is there and returns the reader at its end.
 fn print_all(path: &Path, args: &Logs, printer: &mut Printer) -> anyhow::Result<Option<Reader>> {
-    let tail = match args.tail.as_str() {
-        "all" => None,
-        // As docker: a negative number shows everything.
-        text => usize::try_from(
-            text.parse::<i64>()
-                .with_context(|| format!("invalid number of lines {text:?}, use a number or all"))?,
-        )
-        .ok(),
-    };
+    let tail =
+        match args.tail.as_str() {
+            "all" => None,
+            // As docker: a negative number shows everything.
+            text => usize::try_from(text.parse::<i64>().with_context(|| {
+                format!("invalid number of lines {text:?}, use a number or all")
+            })?)
+            .ok(),
+        };
     let mut skip = match tail {
         None => 0,
         Some(lines) => count_lines(path)?.saturating_sub(lines),
     };
     let mut last = None;
     for part in [logs::set_aside(path), path.to_owned()] {
-        let Some(mut reader) = open(&part)? else { continue };
+        let Some(mut reader) = open(&part)? else {
+            continue;
+        };
         while let Some(record) = reader.next_record()? {
             let rest = skip_lines(&record.bytes, &mut skip).to_vec();
             if !rest.is_empty() {
-                printer.print(&Record { bytes: rest, ..record })?;
+                printer.print(&Record {
+                    bytes: rest,
+                    ..record
+                })?;
             }
         }
         last = Some(reader);
@@ -131,7 +140,9 @@ fn open(path: &Path) -> anyhow::Result<Option<Reader>> {
 fn count_lines(path: &Path) -> anyhow::Result<usize> {
     let (mut lines, mut open_line) = (0, false);
     for part in [logs::set_aside(path), path.to_owned()] {
-        let Some(mut reader) = open(&part)? else { continue };
+        let Some(mut reader) = open(&part)? else {
+            continue;
+        };
         while let Some(record) = reader.next_record()? {
             lines += record.bytes.iter().filter(|&&b| b == b'\n').count();
             open_line = record.bytes.last().map_or(open_line, |&b| b != b'\n');
@@ -166,7 +177,9 @@ impl Follow {
         let changes = Inotify::init(InitFlags::IN_CLOEXEC).context("watching the log")?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE;
-        changes.add_watch(folder, flags).context("watching the log")?;
+        changes
+            .add_watch(folder, flags)
+            .context("watching the log")?;
         Ok(Self { changes, alive })
     }
 

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::context::Context;
+use super::failure::sentence;
 
 /// Everything that can be asked of containers; also reachable as `hull container …`.
 #[derive(Debug, Subcommand)]
@@ -86,7 +87,7 @@ fn for_each(
     let mut code = ExitCode::SUCCESS;
     for name in names {
         if let Err(error) = act(name) {
-            eprintln!("hull: {error:#}");
+            eprintln!("hull: {}", sentence(&error));
             code = ExitCode::FAILURE;
         }
     }

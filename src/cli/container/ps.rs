@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::format::{self, Column};
+use crate::cli::human;
 use crate::container::record::{Container, now_ns};
 use crate::container::state::Status;
-use crate::cli::human;
 
 /// Options of `ps`.
 #[derive(Debug, Args)]
@@ -39,19 +39,48 @@ pub struct Ps {
 }
 
 const COLUMNS: [Column; 7] = [
-    Column { heading: "CONTAINER ID", field: "ID" },
-    Column { heading: "IMAGE", field: "Image" },
-    Column { heading: "COMMAND", field: "Command" },
-    Column { heading: "CREATED", field: "RunningFor" },
-    Column { heading: "STATUS", field: "Status" },
-    Column { heading: "PORTS", field: "Ports" },
-    Column { heading: "NAMES", field: "Names" },
+    Column {
+        heading: "CONTAINER ID",
+        field: "ID",
+    },
+    Column {
+        heading: "IMAGE",
+        field: "Image",
+    },
+    Column {
+        heading: "COMMAND",
+        field: "Command",
+    },
+    Column {
+        heading: "CREATED",
+        field: "RunningFor",
+    },
+    Column {
+        heading: "STATUS",
+        field: "Status",
+    },
+    Column {
+        heading: "PORTS",
+        field: "Ports",
+    },
+    Column {
+        heading: "NAMES",
+        field: "Names",
+    },
 ];
 
 /// `ps`.
 pub fn run(args: &Ps, context: &Context) -> anyhow::Result<ExitCode> {
-    let filters = args.filter.iter().map(|f| Filter::parse(f)).collect::<Result<Vec<_>, _>>()?;
-    let last = if args.latest { Some(1) } else { args.last.filter(|&n| n >= 0) };
+    let filters = args
+        .filter
+        .iter()
+        .map(|f| Filter::parse(f))
+        .collect::<Result<Vec<_>, _>>()?;
+    let last = if args.latest {
+        Some(1)
+    } else {
+        args.last.filter(|&n| n >= 0)
+    };
     let any_state = args.all || last.is_some() || filters.iter().any(Filter::about_state);
     let shown = context
         .store
@@ -60,7 +89,9 @@ pub fn run(args: &Ps, context: &Context) -> anyhow::Result<ExitCode> {
         .filter(|c| any_state || c.state.status == Status::Running)
         .filter(|c| groups_match(&filters, c))
         .take(last.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
-    let rows: Vec<Value> = shown.map(|container| row(&container, args.no_trunc)).collect();
+    let rows: Vec<Value> = shown
+        .map(|container| row(&container, args.no_trunc))
+        .collect();
     if args.quiet && args.format.is_none() {
         for row in &rows {
             println!("{}", row["ID"].as_str().unwrap_or_default());
@@ -74,8 +105,16 @@ pub fn run(args: &Ps, context: &Context) -> anyhow::Result<ExitCode> {
 fn row(container: &Container, whole: bool) -> Value {
     let config = &container.config;
     let command = config.argv().join(" ");
-    let command = if whole { command } else { shorten(&command, 20) };
-    let labels = config.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
+    let command = if whole {
+        command
+    } else {
+        shorten(&command, 20)
+    };
+    let labels = config
+        .labels
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect::<Vec<_>>();
     json!({
         "ID": if whole { &container.id } else { container.short_id() },
         "Image": config.image,
@@ -110,7 +149,11 @@ fn status(container: &Container) -> String {
         Status::Created => "Created".to_owned(),
         Status::Running => format!("Up {}", since(state.started_at)),
         Status::Exited => {
-            format!("Exited ({}) {} ago", state.exit_code, since(state.finished_at))
+            format!(
+                "Exited ({}) {} ago",
+                state.exit_code,
+                since(state.finished_at)
+            )
         }
     }
 }
@@ -159,9 +202,11 @@ impl Filter {
             Self::Id(id) => container.id.starts_with(id.as_str()),
             Self::Name(name) => container.name.contains(name.trim_start_matches('/')),
             Self::Label(label) => match label.split_once('=') {
-                Some((name, value)) => {
-                    container.config.labels.get(name).is_some_and(|own| own == value)
-                }
+                Some((name, value)) => container
+                    .config
+                    .labels
+                    .get(name)
+                    .is_some_and(|own| own == value),
                 None => container.config.labels.contains_key(label),
             },
             Self::Status(status) => container.state.status.as_str() == status,
@@ -182,7 +227,9 @@ impl Filter {
 fn groups_match(filters: &[Filter], container: &Container) -> bool {
     filters.iter().all(|filter| {
         let kind = std::mem::discriminant(filter);
-        let mut alike = filters.iter().filter(|other| std::mem::discriminant(*other) == kind);
+        let mut alike = filters
+            .iter()
+            .filter(|other| std::mem::discriminant(*other) == kind);
         match filter {
             Filter::Label(_) => filter.matches(container),
             _ => alike.any(|other| other.matches(container)),

@@ -65,8 +65,8 @@ pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
         return Err(Failure::new(1, "the input device is not a TTY").into());
     }
     let keys = terminal::parse_detach_keys(&args.detach_keys)?;
-    let container = make(flags, args.cidfile.as_ref(), context)
-        .map_err(|error| Failure::daemon(125, error))?;
+    let container =
+        make(flags, args.cidfile.as_ref(), context).map_err(|error| Failure::daemon(125, error))?;
     let options = session::Options {
         process: guest_agent::protocol::MAIN_PROCESS.to_owned(),
         stdin: flags.interactive && !args.detach,
@@ -77,7 +77,10 @@ pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
     if !args.detach {
         session::block_signals(&options)?;
     }
-    let attach = Attach { stdin: options.stdin, output: !args.detach };
+    let attach = Attach {
+        stdin: options.stdin,
+        output: !args.detach,
+    };
     let started = launch::start(&context.store, &container, attach, terminal::window_size());
     let started = match started {
         Ok(started) => started,
@@ -141,11 +144,7 @@ pub fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code & 0xff).unwrap_or(255))
 }
 
-fn make(
-    flags: &Flags,
-    cidfile: Option<&PathBuf>,
-    context: &Context,
-) -> anyhow::Result<Container> {
+fn make(flags: &Flags, cidfile: Option<&PathBuf>, context: &Context) -> anyhow::Result<Container> {
     let asked = flags.config(&context.settings)?;
     let image = image(flags, context)?;
     let id = image.id.to_string();
@@ -164,18 +163,29 @@ fn make(
         .transpose()?;
     let container = create::create(&context.store, config, flags.name.as_deref())?;
     if let Some(mut file) = cidfile {
-        file.write_all(container.id.as_bytes()).context("writing the container id file")?;
+        file.write_all(container.id.as_bytes())
+            .context("writing the container id file")?;
     }
     Ok(container)
 }
 
 /// The image, pulled when need be.
 fn image(flags: &Flags, context: &Context) -> anyhow::Result<Image> {
-    let platform = flags.platform.as_deref().map(str::parse::<Platform>).transpose()?;
+    let platform = flags
+        .platform
+        .as_deref()
+        .map(str::parse::<Platform>)
+        .transpose()?;
     let settings = context.settings.defaults.pull.as_deref();
     let policy = match flags.pull.as_deref().or(settings) {
         Some(text) => text.parse::<PullPolicy>().map_err(anyhow::Error::msg)?,
         None => PullPolicy::Missing,
     };
-    obtain(context, &flags.image, platform.as_ref(), policy, flags.quiet)
+    obtain(
+        context,
+        &flags.image,
+        platform.as_ref(),
+        policy,
+        flags.quiet,
+    )
 }

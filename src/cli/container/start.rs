@@ -57,7 +57,10 @@ pub fn run(args: &Start, context: &Context) -> anyhow::Result<ExitCode> {
         detach_keys: terminal::parse_detach_keys(&args.detach_keys)?,
     };
     session::block_signals(&options)?;
-    let attach = Attach { stdin: options.stdin, output: true };
+    let attach = Attach {
+        stdin: options.stdin,
+        output: true,
+    };
     let started = launch::start(&context.store, &container, attach, terminal::window_size())
         .map_err(|error| Failure::daemon(error.exit_code(), error))?;
     warn(&started.warnings);

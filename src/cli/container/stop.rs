@@ -12,7 +12,13 @@ use crate::container::lifecycle::{self, LifecycleError};
 #[derive(Debug, Args)]
 pub struct Stop {
     /// Seconds until SIGKILL; a negative number waits for ever
-    #[arg(short, long, alias = "timeout", value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(
+        short,
+        long,
+        alias = "timeout",
+        value_name = "SECONDS",
+        allow_hyphen_values = true
+    )]
     time: Option<i64>,
     /// Signal to send in place of the container's own
     #[arg(short, long)]
@@ -59,7 +65,12 @@ pub struct Rm {
 pub fn stop(args: &Stop, context: &Context) -> anyhow::Result<ExitCode> {
     for_each(&args.containers, |name| {
         let container = lifecycle::find(&context.store, name)?;
-        lifecycle::stop(&context.store, &container, args.signal.as_deref(), args.time)?;
+        lifecycle::stop(
+            &context.store,
+            &container,
+            args.signal.as_deref(),
+            args.time,
+        )?;
         println!("{name}");
         Ok(())
     })

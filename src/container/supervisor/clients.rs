@@ -41,12 +41,20 @@ pub async fn serve_starter(mut stream: UnixStream, attach: Attach, hub: Rc<Hub>)
     // Subscribed before the first process runs, so nothing it writes is missed.
     let subscription = attach.output.then(|| hub.subscribe());
     let mut progress = hub.progress();
-    let Ok(state) = progress.wait_for(|p| p.started.is_some()).await.map(|p| p.clone()) else {
+    let Ok(state) = progress
+        .wait_for(|p| p.started.is_some())
+        .await
+        .map(|p| p.clone())
+    else {
         return;
     };
-    let reply = state.started.unwrap_or(ControlReply::Ok { warnings: Vec::new() });
+    let reply = state.started.unwrap_or(ControlReply::Ok {
+        warnings: Vec::new(),
+    });
     let good = matches!(reply, ControlReply::Ok { .. });
-    let told = frames::send(&mut stream, FrameKind::Response, &reply).await.is_ok();
+    let told = frames::send(&mut stream, FrameKind::Response, &reply)
+        .await
+        .is_ok();
     match subscription {
         Some(subscription) if good && told => attached(stream, attach, subscription, hub).await,
         Some((number, _)) => hub.unsubscribe(number),
@@ -94,7 +102,9 @@ async fn serve(mut stream: UnixStream, hub: Rc<Hub>) {
 }
 
 async fn accept_request(stream: &mut UnixStream) -> io::Result<()> {
-    let reply = ControlReply::Ok { warnings: Vec::new() };
+    let reply = ControlReply::Ok {
+        warnings: Vec::new(),
+    };
     frames::send(stream, FrameKind::Response, &reply).await
 }
 
@@ -151,12 +161,12 @@ async fn read_input(mut reader: OwnedReadHalf, wanted: bool, hub: Rc<Hub>) -> bo
     }
 }
 
-async fn send_exit(
-    writer: &mut (impl tokio::io::AsyncWrite + Unpin),
-    hub: &Hub,
-) -> io::Result<()> {
+async fn send_exit(writer: &mut (impl tokio::io::AsyncWrite + Unpin), hub: &Hub) -> io::Result<()> {
     let mut progress = hub.progress();
-    let ended = progress.wait_for(|p| p.exit.is_some()).await.map(|p| p.exit.clone());
+    let ended = progress
+        .wait_for(|p| p.exit.is_some())
+        .await
+        .map(|p| p.exit.clone());
     match ended {
         Ok(Some(exit)) => frames::send(writer, FrameKind::Exit, &exit).await,
         _ => Ok(()),
@@ -188,6 +198,12 @@ fn pass(stream: &StdStream, connection: &StdStream) -> io::Result<()> {
     let descriptors = [connection.as_raw_fd()];
     let message = [ControlMessage::ScmRights(&descriptors)];
     let byte = [IoSlice::new(&[0])];
-    sendmsg::<UnixAddr>(stream.as_raw_fd(), &byte, &message, MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<UnixAddr>(
+        stream.as_raw_fd(),
+        &byte,
+        &message,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
     Ok(())
 }

@@ -26,7 +26,9 @@ pub async fn write(
     kind: FrameKind,
     payload: &[u8],
 ) -> io::Result<()> {
-    stream.write_all(&encode_header(kind, payload.len())).await?;
+    stream
+        .write_all(&encode_header(kind, payload.len()))
+        .await?;
     stream.write_all(payload).await
 }
 

@@ -83,7 +83,9 @@ impl Hub {
 
     /// Ends a stream made by [`Hub::subscribe`].
     pub fn unsubscribe(&self, number: u64) {
-        self.outputs.borrow_mut().retain(|(other, _)| *other != number);
+        self.outputs
+            .borrow_mut()
+            .retain(|(other, _)| *other != number);
     }
 
     /// Gives a chunk to every client, waiting for the slowest.
@@ -103,20 +105,25 @@ impl Hub {
 
     /// Tells whoever started the container how that went.
     pub fn started(&self, reply: ControlReply) {
-        self.progress.send_modify(|progress| progress.started = Some(reply));
+        self.progress
+            .send_modify(|progress| progress.started = Some(reply));
     }
 
     /// Tells everybody that it is over; output streams end after what they still hold.
     pub fn ended(&self, exit: Exit) {
         self.outputs.borrow_mut().clear();
-        self.progress.send_modify(|progress| progress.exit = Some(exit));
+        self.progress
+            .send_modify(|progress| progress.exit = Some(exit));
     }
 
     /// A fresh connection to the agent.
     pub fn connect(&self) -> io::Result<UnixStream> {
         match &*self.machine.borrow() {
             Some(machine) => machine.connect(AGENT_PORT).map_err(io::Error::other),
-            None => Err(io::Error::new(io::ErrorKind::NotConnected, "the guest has ended")),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the guest has ended",
+            )),
         }
     }
 }

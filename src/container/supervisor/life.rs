@@ -41,11 +41,21 @@ struct End {
 
 impl End {
     fn failed(code: i32, error: impl Into<String>) -> Self {
-        Self { exit: Exit { code, oom_killed: false }, error: error.into(), unstarted: false }
+        Self {
+            exit: Exit {
+                code,
+                oom_killed: false,
+            },
+            error: error.into(),
+            unstarted: false,
+        }
     }
 
     fn unstarted(code: i32, error: impl Into<String>) -> Self {
-        Self { unstarted: true, ..Self::failed(code, error) }
+        Self {
+            unstarted: true,
+            ..Self::failed(code, error)
+        }
     }
 }
 
@@ -53,25 +63,40 @@ impl End {
 pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow::Result<()> {
     channel.set_nonblocking(true)?;
     let mut channel = UnixStream::from_std(channel)?;
-    let LaunchPlan { mut container, machine: config, start, attach } = plan;
+    let LaunchPlan {
+        mut container,
+        machine: config,
+        start,
+        attach,
+    } = plan;
     let machine = match Machine::start(&config) {
         Ok(machine) => machine,
         Err(error) => {
             let store = Store::open(&Paths::from_env()?)?;
             let end = End::unstarted(125, error.to_string());
             remember(&store, &mut container, &end)?;
-            let reply = ControlReply::Error { code: 125, message: end.error };
+            let reply = ControlReply::Error {
+                code: 125,
+                message: end.error,
+            };
             drop(lock);
             return Ok(frames::send(&mut channel, FrameKind::Response, &reply).await?);
         }
     };
     // The guest boots while the rest is prepared.
     let store = Store::open(&Paths::from_env()?)?;
-    container.state.start(nix::unistd::getpid().as_raw(), config.engine.as_str(), now_ns())?;
+    container.state.start(
+        nix::unistd::getpid().as_raw(),
+        config.engine.as_str(),
+        now_ns(),
+    )?;
     container.state.machine = machine.pid();
     store.update_state(&container.id, &container.state)?;
     let run_dir = store.paths().container_run_dir(&container.id);
-    let listener = UnixListener::bind(run_dir.join("control"))
+    let socket = run_dir.join("control");
+    // What a supervisor that was killed left; the lock says that nobody uses it.
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket)
         .with_context(|| format!("making the control socket in {}", run_dir.display()))?;
 
     let (kill, kill_orders) = mpsc::channel(1);
@@ -80,12 +105,20 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
     let starter = spawn_local(clients::serve_starter(channel, attach, hub.clone()));
     let acceptor = spawn_local(clients::accept(listener, hub.clone()));
 
-    let mut body = Body { hub: hub.clone(), kill_orders, store, container };
+    let mut body = Body {
+        hub: hub.clone(),
+        kill_orders,
+        store,
+        container,
+    };
     let end = body.run(start, input_queue).await;
     body.finish(&end).await;
     drop(lock);
     if end.unstarted {
-        hub.started(ControlReply::Error { code: end.exit.code, message: end.error.clone() });
+        hub.started(ControlReply::Error {
+            code: end.exit.code,
+            message: end.error.clone(),
+        });
     }
     hub.ended(end.exit);
     let _ = starter.await;
@@ -176,7 +209,9 @@ impl Body {
                 self.container.state.warnings.clone_from(&warnings);
                 if !warnings.is_empty() {
                     // The warnings reach the user all the same.
-                    let _ = self.store.update_state(&self.container.id, &self.container.state);
+                    let _ = self
+                        .store
+                        .update_state(&self.container.id, &self.container.state);
                 }
                 self.hub.started(ControlReply::Ok { warnings });
                 Ok((reader, writer))
@@ -203,7 +238,10 @@ impl Body {
         let output = async {
             loop {
                 match frames::read(&mut reader).await {
-                    Ok(Some(Frame { kind: FrameKind::Exit, payload })) => {
+                    Ok(Some(Frame {
+                        kind: FrameKind::Exit,
+                        payload,
+                    })) => {
                         return serde_json::from_slice::<Exit>(&payload).map_err(|e| e.to_string());
                     }
                     Ok(Some(Frame { kind, payload })) => {
@@ -242,7 +280,9 @@ impl Body {
             machine.kill();
         }
         let remembered = if self.container.config.auto_remove {
-            self.store.delete_container(&self.container.id).map_err(anyhow::Error::from)
+            self.store
+                .delete_container(&self.container.id)
+                .map_err(anyhow::Error::from)
         } else {
             remember(&self.store, &mut self.container, end)
         };
@@ -263,7 +303,9 @@ fn remember(store: &Store, container: &mut Container, end: &End) -> anyhow::Resu
     } else {
         state.exit(end.exit.code, &end.error, now_ns())?;
     }
-    store.update_state(&container.id, state).context("recording the container's end")
+    store
+        .update_state(&container.id, state)
+        .context("recording the container's end")
 }
 
 /// Carries standard input to the first process until either is at its end.
@@ -305,7 +347,11 @@ impl Log {
     fn open(store: &Store, container: &Container) -> Self {
         let Config { no_log, .. } = container.config;
         let path = store.paths().container_dir(&container.id).join("log");
-        Self(if no_log { None } else { logs::Writer::open(&path).ok() })
+        Self(if no_log {
+            None
+        } else {
+            logs::Writer::open(&path).ok()
+        })
     }
 
     /// A full disk must not stop the container: the log ends there.

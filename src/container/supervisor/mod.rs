@@ -41,7 +41,9 @@ fn supervise() -> anyhow::Result<()> {
     let _ = nix::unistd::setsid();
     let (mut channel, lock) = take_over_stdio().context("taking over the starter's channel")?;
     let plan: LaunchPlan = control::receive(&mut channel, FrameKind::Request)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let tasks = tokio::task::LocalSet::new();
     runtime.block_on(tasks.run_until(life::live(plan, channel, lock)))
 }

@@ -28,13 +28,19 @@ pub async fn stop(hub: &Hub, signal: i32, timeout: Option<u32>) {
             return;
         }
         Some(seconds) => {
-            if within(Duration::from_secs(seconds.into()), ended).await.is_ok() {
+            if within(Duration::from_secs(seconds.into()), ended)
+                .await
+                .is_ok()
+            {
                 return;
             }
         }
     }
     let _ = within(KILL_GRACE, send_signal(hub, SIGKILL)).await;
-    if within(KILL_GRACE, progress.wait_for(|p| p.exit.is_some())).await.is_err() {
+    if within(KILL_GRACE, progress.wait_for(|p| p.exit.is_some()))
+        .await
+        .is_err()
+    {
         kill_machine(hub).await;
     }
 }
@@ -47,7 +53,10 @@ pub async fn kill_machine(hub: &Hub) {
 }
 
 async fn send_signal(hub: &Hub, signal: i32) -> io::Result<()> {
-    let signal = Signal { process: MAIN_PROCESS.to_owned(), signal };
+    let signal = Signal {
+        process: MAIN_PROCESS.to_owned(),
+        signal,
+    };
     ask(hub, Request::Signal(signal)).await
 }
 
@@ -58,7 +67,9 @@ pub async fn ask(hub: &Hub, request: Request) -> io::Result<()> {
     let mut stream = UnixStream::from_std(stream)?;
     frames::write(&mut stream, FrameKind::Request, &guest::encode(request)?).await?;
     match frames::read(&mut stream).await.map_err(io::Error::other)? {
-        Some(frame) => guest::decode(&frame.payload).map(drop).map_err(io::Error::other),
+        Some(frame) => guest::decode(&frame.payload)
+            .map(drop)
+            .map_err(io::Error::other),
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
