@@ -25,7 +25,8 @@ impl Interrupt {
         Self(file)
     }
 
-    fn trigger(&self) -> Result<(), DeviceError> {
+    /// Interrupt the guest. Never waits.
+    pub(crate) fn trigger(&self) -> Result<(), DeviceError> {
         loop {
             match (&self.0).write(&1u64.to_ne_bytes()) {
                 Ok(_) => return Ok(()),

@@ -4,6 +4,7 @@ pub(crate) mod tcg;
 pub(crate) mod uml;
 
 use std::ffi::CString;
+use std::os::fd::RawFd;
 
 /// A program that runs the guest, ready to be executed in the jail.
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub(crate) struct GuestProgram {
 pub(crate) struct Attachment {
     /// The virtio device type.
     pub(crate) kind: u32,
-    /// The vhost-user socket, in the machine's root directory.
-    pub(crate) socket: String,
+    /// The vhost-user socket that the engine inherits.
+    pub(crate) socket: RawFd,
     /// A shared directory's name.
     pub(crate) tag: Option<String>,
 }

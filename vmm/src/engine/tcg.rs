@@ -100,7 +100,7 @@ pub(crate) fn program(
             .map(|tag| format!(",tag={}", tag.replace(',', ",,")));
         arguments.extend([
             "-chardev".to_owned(),
-            format!("socket,id=c{index},path={}", device.socket),
+            format!("socket,id=c{index},fd={}", device.socket),
             "-device".to_owned(),
             format!("{name},chardev=c{index}{}", tag.unwrap_or_default()),
         ]);

@@ -24,7 +24,8 @@ pub(crate) fn program(spec: &LaunchSpec, initramfs: &str, devices: &[Attachment]
         "noreboot".to_owned(),
         "panic=-1".to_owned(),
         LOOPS_PER_JIFFY.to_owned(),
-        "uml_dir=/dev/shm".to_owned(),
+        // Keeps the kernel from adding a root of its own.
+        "root=/dev/ram0".to_owned(),
     ];
     if spec.cpus > 1 {
         // Several CPUs need the other way of running guest processes.
@@ -33,7 +34,7 @@ pub(crate) fn program(spec: &LaunchSpec, initramfs: &str, devices: &[Attachment]
     }
     for device in devices {
         arguments.push(format!(
-            "virtio_uml.device={}:{}",
+            "virtio_uml.device=fd={}:{}",
             device.socket, device.kind
         ));
     }
@@ -42,7 +43,7 @@ pub(crate) fn program(spec: &LaunchSpec, initramfs: &str, devices: &[Attachment]
             .into_iter()
             .filter_map(|text| CString::new(text).ok())
             .collect(),
-        // Guest memory is a file in this directory.
-        environment: vec![c"TMPDIR=/dev/shm".to_owned()],
+        // It finds its own memory by where its environment lies: there must be one.
+        environment: vec![c"HOME=/".to_owned()],
     }
 }

@@ -19,8 +19,6 @@ const BASE: &str = "/tmp";
 /// Something that the root contains.
 #[derive(Debug)]
 pub(crate) enum RootFile<'a> {
-    /// A directory.
-    Directory(&'static str),
     /// A file system in memory of its own, which stays writable, and its size.
     Scratch(&'static str, u64),
     /// A copy of a file's first bytes.
@@ -73,14 +71,15 @@ impl Root {
     pub(crate) fn add(&self, file: RootFile<'_>) -> Result<(), JailError> {
         let step = "fill the machine's root directory";
         match file {
-            RootFile::Directory(path) => fs::create_dir_all(inside(path)).step(step),
             RootFile::Scratch(path, size) => {
                 let target = inside(path);
                 fs::create_dir_all(&target).step(step)?;
                 tmpfs(&target, size).step(step)
             }
             RootFile::Copy(path, source) => {
-                let mut target = File::create(inside(path)).step(step)?;
+                let target = inside(path);
+                make_target(&target, false).step(step)?;
+                let mut target = File::create(target).step(step)?;
                 io::copy(source, &mut target).step(step)?;
                 target
                     .set_permissions(Permissions::from_mode(0o444))

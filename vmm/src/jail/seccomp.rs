@@ -56,7 +56,6 @@ const BASIC: &[c_long] = &[
 
 /// What serving devices needs.
 const DEVICES: &[c_long] = &[
-    libc::SYS_accept4,
     libc::SYS_dup,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
@@ -135,7 +134,6 @@ const SHARES: &[c_long] = &[
 /// What user-mode Linux does, in both of its ways to run guest programs.
 const UML: &[c_long] = &[
     libc::SYS_clock_nanosleep,
-    libc::SYS_connect,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_epoll_create1,
@@ -302,9 +300,7 @@ fn filter(role: Role) -> Result<seccompiler::BpfProgram, seccompiler::BackendErr
         }
         Role::Uml => {
             let mut rules = allow(&[BASIC, UML]);
-            for call in [libc::SYS_socket, libc::SYS_socketpair] {
-                rules.insert(call, vec![local_sockets()?]);
-            }
+            rules.insert(libc::SYS_socketpair, vec![local_sockets()?]);
             rules.insert(libc::SYS_clone, vec![no_namespaces()?]);
             // Programs are executed by descriptor: the guest kernel once, and the program
             // in it that guest programs run in.

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,17 +24,20 @@ use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
 use crate::transport::{MemoryCache, VhostUser};
 
+/// The only place in the root directory that can be written to.
+const SCRATCH: &str = "/boot";
+
 /// Where the guest or QEMU finds the initramfs.
-const INITRAMFS: &str = "/dev/shm/initramfs";
+const INITRAMFS: &str = "/boot/initramfs";
 
 /// Where QEMU finds the guest kernel.
-const KERNEL: &str = "/dev/shm/kernel";
+const KERNEL: &str = "/boot/kernel";
 
 /// The size of the root directory, which holds little more than names.
 const ROOT_SIZE: u64 = 1 << 20;
 
-/// Room for the initramfs and the kernel beside guest memory.
-const SCRATCH_ROOM: u64 = 128 << 20;
+/// The most that the initramfs and the kernel take together.
+const SCRATCH_SIZE: u64 = 256 << 20;
 
 /// The vsock device's place in the list of transports: always the first.
 pub(super) const VSOCK: usize = 0;
@@ -76,37 +79,34 @@ pub(super) fn boot(
         disks,
         ..
     } = files;
-    let executable = enter_root(spec, kernel, emulator, initramfs, cpu_information)?;
+    let executable = enter_root(kernel, emulator, initramfs, cpu_information)?;
     let poller = Poller::new().while_doing("make an event poll")?;
     let ready = Arc::new(AtomicBool::new(false));
     let devices = devices(channel, spec, disks, &poller, ready.clone())?;
     let mut transports = Vec::new();
-    let mut attachments = Vec::new();
+    let mut ends = Ends::default();
     let cache = MemoryCache::default();
     for (index, device) in devices.into_iter().enumerate() {
-        let (listener, attachment) = listen(index, device.kind(), None)?;
-        attachments.push(attachment);
+        let stream = ends.add(device.kind(), None)?;
         let own = poller.for_owner(transport_owner(index));
-        transports.push(VhostUser::new(listener, device, own, cache.clone())?);
+        transports.push(VhostUser::new(stream, device, own, cache.clone())?);
     }
     if let Some(channel) = shares {
         for share in &spec.shares {
-            let tag = Some(share.tag.clone());
-            let (listener, attachment) = listen(attachments.len(), kind::FS, tag)?;
+            let stream = ends.add(kind::FS, Some(share.tag.clone()))?;
             channel
-                .send(&(), &[listener.as_fd()])
+                .send(&(), &[stream.as_fd()])
                 .map_err(Failure::Control)?;
-            attachments.push(attachment);
         }
     }
-    Root::freeze()?;
     // The guest's process has the same user, but must not get at this one.
     nix::sys::prctl::set_dumpable(false).while_doing("hide from the guest")?;
     let (reader, writer) = io::pipe().while_doing("make a pipe")?;
     let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
         .while_doing("make the guest's console")?;
     let guest = guest::spawn(Start {
-        program: &program(spec, &attachments),
+        program: &program(spec, &ends.attachments),
+        sockets: &ends.sockets,
         executable,
         console: File::from(OwnedFd::from(writer)),
         role: match spec.engine {
@@ -135,22 +135,18 @@ fn program(spec: &LaunchSpec, attachments: &[Attachment]) -> GuestProgram {
 
 /// Make the root directory and enter it. Returns the program to execute.
 fn enter_root(
-    spec: &LaunchSpec,
     kernel: OwnedFd,
     emulator: Option<OwnedFd>,
     initramfs: OwnedFd,
     mut cpu_information: &[u8],
 ) -> Result<OwnedFd, Failure> {
     let root = Root::new(ROOT_SIZE)?;
-    root.add(RootFile::Directory("/run"))?;
-    // Guest memory, and the only place that can be written to.
-    let scratch = (u64::from(spec.memory_mib) << 20) + SCRATCH_ROOM;
-    root.add(RootFile::Scratch("/dev/shm", scratch))?;
     root.add(RootFile::Device("/dev/null"))?;
+    // For what is needed until the guest has booted.
+    root.add(RootFile::Scratch(SCRATCH, SCRATCH_SIZE))?;
     root.add(RootFile::Copy(INITRAMFS, &mut File::from(initramfs)))?;
     let executable = match emulator {
         None => {
-            root.add(RootFile::Directory("/proc"))?;
             root.add(RootFile::Copy("/proc/cpuinfo", &mut cpu_information))?;
             kernel
         }
@@ -163,18 +159,29 @@ fn enter_root(
         }
     };
     root.enter()?;
+    Root::freeze()?;
     Ok(executable)
 }
 
-/// A device's socket, and what the engine needs to know of it.
-fn listen(
-    index: usize,
-    kind: u32,
-    tag: Option<String>,
-) -> Result<(UnixListener, Attachment), Failure> {
-    let socket = format!("/run/{index}");
-    let listener = UnixListener::bind(&socket).while_doing("make a device socket")?;
-    Ok((listener, Attachment { kind, socket, tag }))
+/// The guest's ends of the devices' sockets, and what the engine needs to know of them.
+#[derive(Default)]
+struct Ends {
+    sockets: Vec<OwnedFd>,
+    attachments: Vec<Attachment>,
+}
+
+impl Ends {
+    /// Add a device. Returns the device's end.
+    fn add(&mut self, kind: u32, tag: Option<String>) -> Result<UnixStream, Failure> {
+        let (ours, theirs) = UnixStream::pair().while_doing("make a device socket")?;
+        self.attachments.push(Attachment {
+            kind,
+            socket: theirs.as_raw_fd(),
+            tag,
+        });
+        self.sockets.push(theirs.into());
+        Ok(ours)
+    }
 }
 
 /// The machine's devices: vsock first, then the disks in their order.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::personality::{self, Persona};
@@ -21,6 +22,8 @@ pub(super) struct Start<'a> {
     pub(super) program: &'a GuestProgram,
     /// The executable.
     pub(super) executable: OwnedFd,
+    /// Its ends of the devices' sockets.
+    pub(super) sockets: &'a [OwnedFd],
     /// Its standard output and error.
     pub(super) console: File,
     /// What its program is.
@@ -78,8 +81,12 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     if poll(&mut fds, PollTimeout::ZERO).while_doing("look after the parent")? != 0 {
         return Err(io::Error::other("the parent is gone")).while_doing("start the guest");
     }
-    // Nothing but the three standard descriptors reaches the guest's program.
+    // Nothing but the standard descriptors and these reaches the guest's program.
     super::fds::close_others_on_exec().while_doing("close descriptors")?;
+    for socket in start.sockets {
+        let inherit = FcntlArg::F_SETFD(FdFlag::empty());
+        fcntl(socket, inherit).while_doing("pass a device socket on")?;
+    }
     jail::confine(start.role)?;
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
     let GuestProgram {

@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
@@ -119,12 +119,12 @@ impl<'a> Server<'a> {
             let device = share.open(&spec.tag).while_doing("share a directory")?;
             let device: Box<dyn VirtioDevice> = Box::new(device);
             let received = channel.receive::<()>().map_err(Failure::Control)?;
-            let listener = received
+            let stream = received
                 .and_then(|(_, mut fds)| fds.pop())
                 .ok_or(Failure::Launch)?;
             let own = poller.for_owner(index as u32 + 1);
             transports.push(VhostUser::new(
-                UnixListener::from(listener),
+                UnixStream::from(stream),
                 device,
                 own,
                 cache.clone(),
@@ -147,7 +147,7 @@ impl<'a> Server<'a> {
                 .while_doing("wait for events")?;
             for event in &ready {
                 let Some(index) = event.owner.checked_sub(CHANNEL + 1) else {
-                    // Nothing comes after the listeners but the end.
+                    // Nothing comes after the sockets but the end.
                     self.channel.receive::<()>().map_err(Failure::Control)?;
                     return Ok(());
                 };

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,17 +53,11 @@ pub(crate) enum TransportError {
 const SOCKET: u32 = 0;
 const KICKS: u32 = 1;
 
-enum Link {
-    Listening(UnixListener),
-    Connected(BackendReqHandler<Mutex<Port>>),
-    Closed,
-}
-
 /// One device behind a socket.
 pub(crate) struct VhostUser {
-    link: Link,
+    /// None once the front end is gone.
+    link: Option<BackendReqHandler<Mutex<Port>>>,
     port: Arc<Mutex<Port>>,
-    poller: Poller,
 }
 
 impl std::fmt::Debug for VhostUser {
@@ -73,35 +67,34 @@ impl std::fmt::Debug for VhostUser {
 }
 
 impl VhostUser {
-    /// Serve a device to the front end that will connect to `listener`. `poller` reports
-    /// the transport's descriptors, and must belong to this transport alone.
+    /// Serve a device to the front end on the other end of `stream`. `poller` reports the
+    /// transport's descriptors, and must belong to this transport alone.
     pub(crate) fn new(
-        listener: UnixListener,
+        stream: UnixStream,
         device: Box<dyn VirtioDevice>,
         poller: Poller,
         cache: MemoryCache,
     ) -> Result<Self, TransportError> {
-        poller.watch(listener.as_fd(), SOCKET)?;
+        // A front end that sends half a message must not hold the others up.
+        stream.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
+        poller.watch(stream.as_fd(), SOCKET)?;
         let count = device.queues();
         let queues = (0..count)
             .map(|_| VirtQueue::new())
             .collect::<Result<Vec<_>, _>>();
-        let port = Port {
+        let port = Arc::new(Mutex::new(Port {
             device,
             queues: queues.map_err(DeviceError::Queue)?,
             rings: (0..count).map(|_| Ring::default()).collect(),
             mapped: MappedMemory::default(),
-            poller: poller.clone(),
+            poller,
             cache,
             acked: 0,
             leaving: false,
             failure: None,
-        };
-        Ok(Self {
-            link: Link::Listening(listener),
-            port: Arc::new(Mutex::new(port)),
-            poller,
-        })
+        }));
+        let link = Some(BackendReqHandler::from_stream(stream, port.clone()));
+        Ok(Self { link, port })
     }
 
     fn port(&self) -> MutexGuard<'_, Port> {
@@ -139,40 +132,27 @@ impl VhostUser {
     }
 
     fn socket_event(&mut self) -> Result<(), TransportError> {
-        match &mut self.link {
-            Link::Listening(listener) => {
-                let (stream, _) = listener.accept()?;
-                // A front end that sends half a message must not hold the others up.
-                stream.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
-                self.poller.unwatch(listener.as_fd())?;
-                self.poller.watch(stream.as_fd(), SOCKET)?;
-                let handler = BackendReqHandler::from_stream(stream, self.port.clone());
-                // One front end per device: the listener closes.
-                self.link = Link::Connected(handler);
+        let Some(handler) = &mut self.link else {
+            return Ok(());
+        };
+        let result = handler.handle_request();
+        if let Some(failure) = self.port().failure.take() {
+            return Err(failure);
+        }
+        match result {
+            Ok(()) => Ok(()),
+            // The guest ends; its process is waited for elsewhere.
+            Err(VhostError::Disconnected | VhostError::PartialMessage) => {
+                self.link = None;
                 Ok(())
             }
-            Link::Connected(handler) => {
-                let result = handler.handle_request();
-                if let Some(failure) = self.port().failure.take() {
-                    return Err(failure);
-                }
-                match result {
-                    Ok(()) => Ok(()),
-                    Err(VhostError::Disconnected | VhostError::PartialMessage) => {
-                        // The guest ends; its process is waited for elsewhere.
-                        self.link = Link::Closed;
-                        Ok(())
-                    }
-                    Err(VhostError::SocketBroken(error))
-                        if error.kind() == io::ErrorKind::ConnectionReset =>
-                    {
-                        self.link = Link::Closed;
-                        Ok(())
-                    }
-                    Err(error) => Err(TransportError::Message(error)),
-                }
+            Err(VhostError::SocketBroken(error))
+                if error.kind() == io::ErrorKind::ConnectionReset =>
+            {
+                self.link = None;
+                Ok(())
             }
-            Link::Closed => Ok(()),
+            Err(error) => Err(TransportError::Message(error)),
         }
     }
 }
@@ -430,7 +410,16 @@ impl VhostUserBackendReqHandlerMut for Port {
                 let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(from_errno)?;
                 let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
                 fcntl(&file, FcntlArg::F_SETFL(flags)).map_err(from_errno)?;
-                Some(Interrupt::new(file))
+                let interrupt = Interrupt::new(file);
+                // What has been used so far may have been told to another descriptor that
+                // nobody listens to any more.
+                if queue.ready()
+                    && let Err(failure) = interrupt.trigger()
+                {
+                    self.failure = Some(failure.into());
+                    return Ok(());
+                }
+                Some(interrupt)
             }
             None => None,
         };

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread;
 
 use vmm::{EngineKind, Event, GuestArch, Machine, MachineConfig, StopReason};
 
@@ -123,10 +124,16 @@ pub fn open(machine: &Machine, command: &str) -> UnixStream {
 /// Send a command with its input and return everything that it answers.
 pub fn ask_with(machine: &Machine, command: &str, input: &[u8]) -> Vec<u8> {
     let mut stream = open(machine, command);
-    stream.write_all(input).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    thread::scope(|scope| {
+        // The guest may answer before it has read everything.
+        let mut writer = stream.try_clone().unwrap();
+        scope.spawn(move || {
+            writer.write_all(input).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        stream.read_to_end(&mut answer).unwrap();
+    });
     answer
 }
 
