@@ -9,6 +9,7 @@ use crate::arch::Platform;
 use crate::image::digest::Digest;
 use crate::image::{self, ImageError, PullPolicy, Reference, Silent};
 use crate::settings::Registry;
+use crate::store::Store;
 
 /// An image of three layers; the blobs are of some ten kilobytes.
 fn image() -> TestImage {
@@ -483,4 +484,38 @@ fn two_pulls_of_one_image_fetch_each_layer_once() {
         assert_eq!(requests.len(), 1);
     }
     assert_eq!(home.files(), (3, 3, 0));
+}
+
+#[test]
+fn pulls_and_removals_do_not_harm_each_other() {
+    let image = image();
+    let server = Server::good(content(&image));
+    let (home, reference) = (Home::new(), server.reference("x"));
+    let nobody = |_: &_| Ok(Vec::new());
+    let filter = image::Filter::default();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // Each has the store to itself, as another process would.
+                let store = Store::open(home.store.paths()).unwrap();
+                for _ in 0..10 {
+                    image::pull(&store, &home.settings, &reference, None, &Silent).unwrap();
+                }
+            });
+        }
+        scope.spawn(|| {
+            let store = Store::open(home.store.paths()).unwrap();
+            for _ in 0..20 {
+                image::prune(&store, &filter, true, &nobody).unwrap();
+            }
+        });
+    });
+    // Whatever is visible in the end is whole.
+    for found in image::list(&home.store).unwrap() {
+        for (layer, blob) in found.layers.iter().zip(&found.blobs) {
+            assert!(home.store.layer_path(layer).is_file() && home.store.blob_path(blob).is_file());
+        }
+    }
+    image::prune(&home.store, &filter, true, &nobody).unwrap();
+    assert_nothing_left(&home);
 }
