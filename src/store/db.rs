@@ -18,9 +18,9 @@ const BUSY: Duration = Duration::from_secs(30);
 
 /// Opens the database, creating and migrating it as needed.
 pub fn open(path: &Path) -> Result<Connection, StoreError> {
-    let fail = |source| StoreError::Database {
+    let fail = |cause| StoreError::Database {
         path: path.to_owned(),
-        source,
+        cause,
     };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
