@@ -36,7 +36,8 @@ impl Agent {
     /// Moves what can be moved for a process, and ends it when it is over.
     pub(super) fn pump(&mut self, key: u64) {
         if self.scratch.is_empty() {
-            self.scratch.resize(HEADER_LEN + PIECE, 0);
+            // Made of fresh zero pages: none is touched before it is used.
+            self.scratch = vec![0; HEADER_LEN + PIECE];
         }
         let Some(process) = self.processes.get_mut(&key) else {
             return;
