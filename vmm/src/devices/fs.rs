@@ -41,7 +41,8 @@ impl fmt::Debug for Share {
 }
 
 impl Share {
-    /// Prepare to share what will be `directory`. Needs `/proc`; nothing later does.
+    /// Prepare to share what will be `directory`. Needs `/proc`; later `/proc/self/fd` is
+    /// enough.
     pub(crate) fn prepare(directory: &str) -> io::Result<Self> {
         let config = Config {
             root_dir: directory.to_owned(),
@@ -49,6 +50,7 @@ impl Share {
             attr_timeout: Duration::ZERO,
             entry_timeout: Duration::ZERO,
             cache_policy: CachePolicy::Auto,
+            // Reached through /proc/self/fd.
             xattr: true,
             ..Config::default()
         };
