@@ -36,6 +36,9 @@ pub(crate) enum RootFile<'a> {
         /// Whether the host's kernel refuses every change through this mount.
         read_only: bool,
     },
+    /// This process's descriptors, where programs look for them (`/proc/self/fd`), and
+    /// nothing else of `/proc`.
+    OwnDescriptors,
     /// The host's device node at the same place.
     Device(&'static str),
 }
@@ -102,6 +105,13 @@ impl Root {
                 let source = format!("/proc/self/fd/{}", source.as_raw_fd());
                 bind(Path::new(&source), &target).step("mount a shared directory")?;
                 restrict_tree(&target, read_only).step("restrict a shared directory")
+            }
+            RootFile::OwnDescriptors => {
+                let path = "/proc/self/fd";
+                let target = inside(path);
+                make_target(&target, true).step(step)?;
+                bind(Path::new(path), &target).step(step)?;
+                restrict_tree(&target, true).step(step)
             }
             RootFile::Device(path) => {
                 let target = inside(path);

@@ -108,11 +108,17 @@ fn the_process_of_shares_reaches_nothing_else() {
             "{kind}"
         );
     }
-    let names: Vec<_> = fs::read_dir(format!("/proc/{pid}/root"))
+    let mut names: Vec<_> = fs::read_dir(format!("/proc/{pid}/root"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(names, ["0"]);
+    names.sort();
+    assert_eq!(names, ["0", "proc"]);
+    // Of /proc only its own descriptors.
+    let own = fs::read_dir(format!("/proc/{pid}/root/proc/self"))
+        .unwrap()
+        .count();
+    assert_eq!(own, 1);
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
     for line in mounts.lines() {
         assert!(
