@@ -107,15 +107,15 @@ fn receive_stream(stream: &UnixStream) -> io::Result<UnixStream> {
     let message: RecvMsg<'_, '_, UnixAddr> =
         recvmsg(stream.as_raw_fd(), &mut buffers, Some(&mut space), flags)?;
     for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = part {
-            if let Some(&descriptor) = descriptors.first() {
-                // SAFETY: the kernel has just made this descriptor for this message and gave
-                // it to nobody else, so owning it here closes it exactly once; the buffer has
-                // room for one descriptor, so there is no second one to leak.
-                return Ok(UnixStream::from(unsafe {
-                    OwnedFd::from_raw_fd(descriptor)
-                }));
-            }
+        if let ControlMessageOwned::ScmRights(descriptors) = part
+            && let Some(&descriptor) = descriptors.first()
+        {
+            // SAFETY: the kernel has just made this descriptor for this message and gave
+            // it to nobody else, so owning it here closes it exactly once; the buffer has
+            // room for one descriptor, so there is no second one to leak.
+            return Ok(UnixStream::from(unsafe {
+                OwnedFd::from_raw_fd(descriptor)
+            }));
         }
     }
     Err(io::ErrorKind::UnexpectedEof.into())

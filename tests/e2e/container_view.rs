@@ -74,7 +74,11 @@ fn devices_and_kernel_files_are_dockers() {
         !done.stdout.contains("vda"),
         "block devices are not the container's: {done:#?}"
     );
-    assert!(done.stdout.lines().any(|line| line == "full" && done.stdout.matches("full").count() == 2));
+    assert!(
+        done.stdout
+            .lines()
+            .any(|line| line == "full" && done.stdout.matches("full").count() == 2)
+    );
     let write = hull.run(&[
         "run",
         "--rm",

@@ -93,11 +93,14 @@ fn a_shell_in_a_terminal_resizes_interrupts_and_controls_jobs() {
     terminal.tmux(&["resize-window", "-t", "0", "-x", "90", "-y", "25"]);
     terminal.type_line("trap 'echo size=$(stty size | tr \" \" x)' WINCH; kill -WINCH $$");
     terminal.shows("size=25x90");
-    terminal.type_line("sleep 1000");
+    // The quotes keep the word out of what is typed: it appears when the program runs.
+    terminal.type_line("sh -c 'echo run\"\"ning-1; exec sleep 1000'");
+    terminal.shows("running-1");
     terminal.keys(&["C-c"]);
     terminal.type_line("echo interrupted=$?");
     terminal.shows("interrupted=130");
-    terminal.type_line("sleep 1000");
+    terminal.type_line("sh -c 'echo run\"\"ning-2; exec sleep 1000'");
+    terminal.shows("running-2");
     terminal.keys(&["C-z"]);
     terminal.shows("Stopped");
     terminal.type_line("jobs; kill -9 %1; wait; echo done=yes");

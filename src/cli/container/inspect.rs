@@ -59,10 +59,10 @@ fn find(name: &str, kind: Option<Kind>, context: &Context) -> anyhow::Result<Val
             Found::None => {}
         }
     }
-    if kind != Some(Kind::Container) {
-        if let Some(value) = inspect_image(context, name)? {
-            return Ok(value);
-        }
+    if kind != Some(Kind::Container)
+        && let Some(value) = inspect_image(context, name)?
+    {
+        return Ok(value);
     }
     bail!("No such object: {name}")
 }

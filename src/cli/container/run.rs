@@ -132,10 +132,10 @@ pub fn follow(
 }
 
 fn explain_lost_guest(context: &Context, container: &Container) {
-    if let Ok(now) = lifecycle::find(&context.store, &container.id) {
-        if !now.state.error.is_empty() {
-            eprintln!("hull: container {}: {}", now.name, now.state.error);
-        }
+    if let Ok(now) = lifecycle::find(&context.store, &container.id)
+        && !now.state.error.is_empty()
+    {
+        eprintln!("hull: container {}: {}", now.name, now.state.error);
     }
 }
 

@@ -360,11 +360,11 @@ impl Log {
             FrameKind::Stderr => logs::Stream::Stderr,
             _ => logs::Stream::Stdout,
         };
-        if let Some(writer) = &mut self.0 {
-            if let Err(error) = writer.append(stream, now_ns(), bytes) {
-                eprintln!("hull supervisor: the container's log ends here: {error}");
-                self.0 = None;
-            }
+        if let Some(writer) = &mut self.0
+            && let Err(error) = writer.append(stream, now_ns(), bytes)
+        {
+            eprintln!("hull supervisor: the container's log ends here: {error}");
+            self.0 = None;
         }
     }
 }
