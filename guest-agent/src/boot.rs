@@ -52,16 +52,6 @@ pub fn boot(options: Options) -> Result<Setup> {
             .map_err(|e| guest(format!("cannot attach {fstype}"), reason(e)))?;
     }
     let cgroup = Cgroup::create(&options.cgroup)?;
-    match std::fs::write("/proc/self/oom_score_adj", "-1000") {
-        // PID 1 of a guest may always; in a test on a host it is not needed.
-        Err(e) if e.kind() != std::io::ErrorKind::PermissionDenied => {
-            return Err(guest(
-                "cannot protect the agent from the out-of-memory killer",
-                e,
-            ));
-        }
-        _ => {}
-    }
     // A kernel without IPv4 has no loopback to bring up.
     match system::loopback_up() {
         Ok(()) | Err(Errno::EAFNOSUPPORT) => {}

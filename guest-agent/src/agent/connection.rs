@@ -74,7 +74,7 @@ impl Connection {
     }
 
     /// Reads on until the request is whole. What follows it stays in the inbox.
-    pub fn read_request(&mut self) -> Result<Option<RequestFrame>, Broken> {
+    pub fn read_request(&mut self, scratch: &mut [u8]) -> Result<Option<RequestFrame>, Broken> {
         loop {
             if let Some(header) = self.inbox.first_chunk::<HEADER_LEN>() {
                 let (kind, len) = decode_header(*header)?;
@@ -90,25 +90,15 @@ impl Connection {
             if !self.readable {
                 return Ok(None);
             }
-            let have = self.inbox.len();
-            self.inbox.resize(have + 16 * 1024, 0);
-            let got = self.receive_into(have);
-            self.inbox.truncate(have + *got.as_ref().unwrap_or(&0));
-            match got {
+            match self.receive(scratch) {
                 Ok(0) => return Err(Broken::Closed),
-                Ok(_) => {}
+                Ok(len) => self
+                    .inbox
+                    .extend_from_slice(scratch.get(..len).unwrap_or_default()),
                 Err(Errno::EAGAIN) => return Ok(None),
                 Err(_) => return Err(Broken::Closed),
             }
         }
-    }
-
-    fn receive_into(&mut self, from: usize) -> nix::Result<usize> {
-        let mut inbox = std::mem::take(&mut self.inbox);
-        let space = inbox.get_mut(from..).unwrap_or_default();
-        let got = self.receive(space);
-        self.inbox = inbox;
-        got
     }
 
     /// Reads into `space` and keeps track of readiness; 0 is the end.

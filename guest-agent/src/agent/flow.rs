@@ -32,13 +32,14 @@ enum Turn {
     Broken,
 }
 
+/// The buffer that all share. Fresh zero pages: only what is used is ever touched.
+pub(super) fn scratch() -> Vec<u8> {
+    vec![0; HEADER_LEN + PIECE]
+}
+
 impl Agent {
     /// Moves what can be moved for a process, and ends it when it is over.
     pub(super) fn pump(&mut self, key: u64) {
-        if self.scratch.is_empty() {
-            // Made of fresh zero pages: none is touched before it is used.
-            self.scratch = vec![0; HEADER_LEN + PIECE];
-        }
         let Some(process) = self.processes.get_mut(&key) else {
             return;
         };

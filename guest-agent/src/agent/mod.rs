@@ -8,11 +8,11 @@ mod flow;
 mod process;
 mod requests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use guest_agent::protocol::{AgentError, ErrorKind, Response};
+use guest_agent::protocol::{AgentError, ErrorKind, Exec, Response};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
@@ -106,6 +106,8 @@ pub struct Agent {
     scratch: Vec<u8>,
     merged: Option<Merged>,
     container: Option<Container>,
+    /// Processes to start when others have started, with their connections.
+    queue: VecDeque<(u64, Box<Exec>)>,
     /// Connections that wait for the shutdown to finish.
     shutdown: Vec<u64>,
 }
@@ -127,9 +129,10 @@ impl Agent {
             processes: BTreeMap::new(),
             busy: Vec::new(),
             next_key: 1,
-            scratch: Vec::new(),
+            scratch: flow::scratch(),
             merged: None,
             container: None,
+            queue: VecDeque::new(),
             shutdown: Vec::new(),
         };
         let input = EpollFlags::EPOLLIN;
@@ -167,6 +170,7 @@ impl Agent {
             for key in std::mem::take(&mut self.busy) {
                 self.pump(key);
             }
+            self.start_queued();
             self.enforce_deadlines();
         }
     }
@@ -257,7 +261,7 @@ impl Agent {
             return;
         };
         match connection.state {
-            State::Request => match connection.read_request() {
+            State::Request => match connection.read_request(&mut self.scratch) {
                 Ok(None) => {}
                 Ok(Some(envelope)) => {
                     connection.state = State::Waiting;
@@ -315,6 +319,7 @@ impl Agent {
                 }
                 Some(Report::Failed(error)) => {
                     process.setup = None;
+                    process.deadline = None;
                     process.failed = true;
                     let connection = process.connection.take();
                     process.close_streams();
@@ -334,13 +339,14 @@ impl Agent {
             return;
         };
         let warnings = process.setup.take().and_then(|s| s.ready);
+        process.deadline = None;
         let Some(warnings) = warnings else {
             process.failed = true;
             let connection = process.connection.take();
             process.close_streams();
             let error = guest(
                 "cannot start a process",
-                "it died while it was being set up",
+                "it did not live to run its program",
             );
             if let Some(connection) = connection {
                 self.respond(connection, Err(error));
@@ -422,9 +428,16 @@ impl Agent {
             .map(|(key, _)| *key)
             .collect();
         for key in due {
-            if let Some(process) = self.processes.get_mut(&key) {
-                process.limit_streams();
+            let Some(process) = self.processes.get_mut(&key) else {
+                continue;
+            };
+            if process.setup.is_some() {
+                process.deadline = None;
+                // Its end closes the report channel, which answers the host.
+                let _ = task::signal(process.child.pidfd.as_fd(), libc::SIGKILL);
+                continue;
             }
+            process.limit_streams();
             self.pump(key);
         }
     }

@@ -13,6 +13,10 @@ use crate::sys::task::Child;
 /// waits as long.
 const STREAMS_OUTLIVE: Duration = Duration::from_secs(2);
 
+/// How long a later process may take until its program runs. Only a container that hangs
+/// its own files can make it last, and it must not hold up what is queued behind it.
+const START_WITHIN: Duration = Duration::from_secs(30);
+
 /// What a child is to the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
@@ -100,7 +104,8 @@ pub struct Process {
     pub terminal: Option<OwnedFd>,
     /// How it ended.
     pub exit: Option<i32>,
-    /// When its streams are cut off after its end.
+    /// When it is killed if its program does not run, and when its streams are cut off
+    /// after its end.
     pub deadline: Option<Instant>,
     /// Whose turn it is among the two outputs.
     pub stderr_first: bool,
@@ -109,8 +114,10 @@ pub struct Process {
 impl Process {
     /// The process that was just forked.
     pub fn new(role: Role, connection: u64, spawned: Spawned) -> Self {
+        let deadline = matches!(role, Role::Exec(_)).then(|| Instant::now() + START_WITHIN);
         let mut process = Self {
             role,
+            deadline,
             child: spawned.child,
             setup: Some(Starting {
                 reports: spawned.reports,
@@ -127,7 +134,6 @@ impl Process {
             stderr: spawned.stderr.map(|fd| Output::new(fd, false)),
             terminal: None,
             exit: None,
-            deadline: None,
             stderr_first: false,
         };
         if let Some(master) = spawned.terminal

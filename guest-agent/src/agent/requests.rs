@@ -18,6 +18,9 @@ use crate::storage::{binfmt, layers};
 use crate::sys;
 use nix::sys::epoll::EpollFlags;
 
+/// Children that are set up at the same time.
+const MAX_STARTING: usize = 8;
+
 /// The largest signal number.
 const MAX_SIGNAL: i32 = 64;
 
@@ -44,7 +47,10 @@ impl Agent {
         }
         let result = match envelope.request {
             Request::Start(start) => self.start(connection, &start),
-            Request::Exec(exec) => self.exec(connection, &exec),
+            Request::Exec(exec) => {
+                self.queue.push_back((connection, exec));
+                return self.start_queued();
+            }
             Request::Export(export) => self.export(connection, &export),
             Request::Signal(signal) => self.signal(&signal).map(|()| Some(DONE)),
             Request::Resize(resize) => self.resize(&resize).map(|()| Some(DONE)),
@@ -88,6 +94,25 @@ impl Agent {
             devpts: None,
         });
         self.adopt(connection, Role::Main, spawned)
+    }
+
+    /// Starts what is queued, few at a time: each child that is being set up is a copy of
+    /// the agent, and hundreds of them at once would only push each other out of memory.
+    pub(super) fn start_queued(&mut self) {
+        while self
+            .processes
+            .values()
+            .filter(|p| p.setup.is_some())
+            .count()
+            < MAX_STARTING
+        {
+            let Some((connection, exec)) = self.queue.pop_front() else {
+                return;
+            };
+            if let Some(result) = self.exec(connection, &exec).transpose() {
+                self.respond(connection, result);
+            }
+        }
     }
 
     fn exec(&mut self, connection: u64, exec: &Exec) -> Result<Option<Response>> {

@@ -75,12 +75,14 @@ pub struct Launch<'a> {
     pub devpts: Option<OwnedFd>,
 }
 
-/// Takes the agent's protection from the out-of-memory killer away from this child. The
-/// agent's `/proc` must still be in place.
+/// Sets how readily the out-of-memory killer takes this process; the agent itself, as the
+/// guest's first process, it never takes. The agent's `/proc` must still be in place.
 pub fn set_oom_score(process: &Process) -> Result<()> {
-    let score = process.oom_score_adj().unwrap_or(0);
-    std::fs::write("/proc/self/oom_score_adj", score.to_string())
-        .map_err(|e| guest("cannot set the out-of-memory score", e))
+    match process.oom_score_adj().unwrap_or(0) {
+        0 => Ok(()),
+        score => std::fs::write("/proc/self/oom_score_adj", score.to_string())
+            .map_err(|e| guest("cannot set the out-of-memory score", e)),
+    }
 }
 
 impl Launch<'_> {

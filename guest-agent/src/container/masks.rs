@@ -6,7 +6,7 @@ use std::path::Path;
 use guest_agent::parse::mount_options::attr;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 
 use super::root::Root;
 use crate::error::{Result, guest, reason};
@@ -28,7 +28,7 @@ pub fn mask(root: &Root, paths: &[String]) -> Result<()> {
         let cover = if directory {
             covers.directory()?
         } else {
-            covers.file().map_err(failed)?
+            covers.file(root).map_err(failed)?
         };
         attach(&cover, target.as_fd()).map_err(failed)?;
     }
@@ -53,19 +53,28 @@ impl Covers {
         Ok(first)
     }
 
-    fn file(&mut self) -> nix::Result<OwnedFd> {
+    fn file(&mut self, root: &Root) -> nix::Result<OwnedFd> {
         let null = match self.file.take() {
             Some(null) => null,
-            None => open(
-                c"/dev/null",
-                OFlag::O_PATH | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )?,
+            None => find_null(root)?,
         };
         let copy = clone_tree(null.as_fd(), false);
         self.file = Some(null);
         copy
     }
+}
+
+/// The container's own null device, or, where that is something else, the agent's.
+fn find_null(root: &Root) -> nix::Result<OwnedFd> {
+    if let Ok(own) = root.lookup(Path::new("/dev/null")) {
+        let stat = fstat(&own)?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        if kind == SFlag::S_IFCHR && stat.st_rdev == makedev(1, 3) {
+            return Ok(own);
+        }
+    }
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    open(c"/dev/null", flags, Mode::empty())
 }
 
 /// Makes each path, with everything mounted below it, read-only.

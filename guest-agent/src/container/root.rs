@@ -65,24 +65,40 @@ impl Root {
     ///
     /// Returns the target and whether it was there before.
     pub fn ensure(&self, path: &Path, kind: Kind) -> Result<(OwnedFd, bool)> {
-        match self.lookup(path) {
+        let flags = match kind {
+            Kind::Directory => PATH | OFlag::O_DIRECTORY,
+            Kind::File => PATH,
+        };
+        let failed = |error: &str| guest(format!("cannot mount on {}", path.display()), error);
+        match self.open_at(path, flags) {
             Ok(found) => {
-                check_kind(&found, path, kind)?;
+                if kind == Kind::File && is(&found, SFlag::S_IFDIR).unwrap_or(false) {
+                    return Err(failed(
+                        "it is a directory in the image, the source is a file",
+                    ));
+                }
                 Ok((found, true))
             }
             Err(Errno::ENOENT) => {
-                let made = self.create(path, kind).map_err(|errno| {
-                    let what = format!("cannot create {} in the container", path.display());
-                    guest(what, reason(errno))
-                })?;
-                check_kind(&made, path, kind)?;
-                Ok((made, false))
+                let made = match self.create_last(path, kind) {
+                    Ok(made) => Ok(made),
+                    // Its parent is missing too, or it is a symlink to nothing.
+                    Err(Errno::ENOENT | Errno::EEXIST) => self.create(path, kind),
+                    Err(errno) => Err(errno),
+                };
+                Ok((made.map_err(|e| failed(&reason(e)))?, false))
             }
-            Err(errno) => {
-                let what = format!("cannot use {} in the container", path.display());
-                Err(guest(what, reason(errno)))
-            }
+            Err(Errno::ENOTDIR) => Err(failed("it is not a directory in the image")),
+            Err(errno) => Err(failed(&reason(errno))),
         }
+    }
+
+    /// Creates the last component only.
+    fn create_last(&self, path: &Path, kind: Kind) -> nix::Result<OwnedFd> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::ENOENT);
+        };
+        make(&self.lookup(parent)?, Path::new(name), kind)
     }
 
     /// Walks `path` component by component. `done` never holds a symlink or `..`.
@@ -103,24 +119,17 @@ impl Root {
             }
             let here = Path::new(&name);
             let next = match openat2(&current, here, step()) {
-                Err(Errno::ENOENT) if rest.is_empty() && kind == Kind::File => {
-                    let flags =
-                        OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                    openat(
-                        &current,
-                        here,
-                        flags | OFlag::O_WRONLY,
-                        Mode::from_bits_truncate(0o644),
-                    )?;
-                    openat2(&current, here, step())?
-                }
                 Err(Errno::ENOENT) => {
-                    mkdirat(&current, here, Mode::from_bits_truncate(0o755))?;
-                    openat2(&current, here, step())?
+                    let kind = if rest.is_empty() {
+                        kind
+                    } else {
+                        Kind::Directory
+                    };
+                    make(&current, here, kind)?
                 }
                 other => other?,
             };
-            if SFlag::from_bits_truncate(fstat(&next)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK {
+            if is(&next, SFlag::S_IFLNK)? {
                 links += 1;
                 if links > MAX_LINKS {
                     return Err(Errno::ELOOP);
@@ -142,6 +151,23 @@ impl Root {
     }
 }
 
+/// Creates one name in a directory and opens it.
+fn make(parent: &OwnedFd, name: &Path, kind: Kind) -> nix::Result<OwnedFd> {
+    match kind {
+        Kind::Directory => mkdirat(parent, name, Mode::from_bits_truncate(0o755))?,
+        Kind::File => {
+            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            drop(openat(
+                parent,
+                name,
+                flags,
+                Mode::from_bits_truncate(0o644),
+            )?);
+        }
+    }
+    openat2(parent, name, step())
+}
+
 /// One step down that follows nothing: a symlink is opened itself.
 fn step() -> OpenHow {
     OpenHow::new()
@@ -159,17 +185,9 @@ fn names(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-fn check_kind(found: &OwnedFd, path: &Path, kind: Kind) -> Result<()> {
-    let failed = |error: String| guest(format!("cannot mount on {}", path.display()), error);
-    let mode = fstat(found).map_err(|e| failed(reason(e)))?.st_mode;
-    let directory = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
-    match (kind, directory) {
-        (Kind::Directory, false) => Err(failed("it is not a directory in the image".to_owned())),
-        (Kind::File, true) => Err(failed(
-            "it is a directory in the image, the source is a file".to_owned(),
-        )),
-        _ => Ok(()),
-    }
+fn is(found: &OwnedFd, kind: SFlag) -> nix::Result<bool> {
+    let mode = SFlag::from_bits_truncate(fstat(found)?.st_mode);
+    Ok(mode & SFlag::S_IFMT == kind)
 }
 
 #[cfg(test)]
