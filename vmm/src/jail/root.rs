@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -39,9 +39,23 @@ pub(crate) enum RootFile<'a> {
 }
 
 /// Something to copy from.
-pub(crate) trait CopySource: io::Read + std::fmt::Debug {}
+pub(crate) trait CopySource: std::fmt::Debug {
+    /// Copy all of it.
+    fn copy_to(&mut self, target: &mut File) -> io::Result<()>;
+}
 
-impl<T: io::Read + std::fmt::Debug> CopySource for T {}
+impl CopySource for File {
+    fn copy_to(&mut self, target: &mut File) -> io::Result<()> {
+        // Between two files the kernel does it.
+        io::copy(self, target).map(drop)
+    }
+}
+
+impl CopySource for &[u8] {
+    fn copy_to(&mut self, target: &mut File) -> io::Result<()> {
+        target.write_all(self)
+    }
+}
 
 /// A root directory in the making.
 #[derive(Debug)]
@@ -80,7 +94,7 @@ impl Root {
                 let target = inside(path);
                 make_target(&target, false).step(step)?;
                 let mut target = File::create(target).step(step)?;
-                io::copy(source, &mut target).step(step)?;
+                source.copy_to(&mut target).step(step)?;
                 target
                     .set_permissions(Permissions::from_mode(0o444))
                     .step(step)
