@@ -2,17 +2,12 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
-use vmm::{EngineKind, Event, GuestArch, Machine, MachineConfig};
+use vmm::{EngineKind, GuestArch};
 
 use crate::container::assets;
 use crate::container::launch::GUESTS;
-
-/// How long a probed guest may take to boot; emulated ones on a busy host are slow.
-const DEADLINE: Duration = Duration::from_secs(90);
 
 /// How good something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -68,32 +63,7 @@ pub fn examine() -> Vec<Finding> {
 }
 
 fn kvm() -> Finding {
-    let subject = "engine kvm";
-    let path = Path::new("/dev/kvm");
-    if !path.exists() {
-        return Finding::new(
-            subject,
-            Verdict::Note,
-            "there is no /dev/kvm, so guests have no hardware boundary here",
-        );
-    }
-    Finding::new(
-        subject,
-        Verdict::Note,
-        "/dev/kvm exists; this version of hull has no engine for it yet and does not use it",
-    )
-}
-
-/// What an engine's isolation is worth.
-pub fn isolation(engine: EngineKind) -> &'static str {
-    match engine {
-        EngineKind::Uml => {
-            "a kernel of its own per container inside a jail of namespaces and system call filters; no hardware boundary"
-        }
-        EngineKind::Tcg => {
-            "an emulated machine per container inside a jail; no hardware boundary, the emulator's code is the wall"
-        }
-    }
+    Finding::new("engine kvm", Verdict::Note, vmm::probe_kvm().finding)
 }
 
 fn guest(engine: EngineKind, arch: GuestArch) -> Finding {
@@ -111,53 +81,14 @@ fn guest(engine: EngineKind, arch: GuestArch) -> Finding {
             return Finding::new(subject, Verdict::Fails, error.to_string());
         }
     };
-    let config = MachineConfig {
-        name: "doctor".to_owned(),
-        engine,
-        arch,
-        memory_mib: 128,
-        cpus: 1,
-        kernel,
-        initramfs,
-        disks: Vec::new(),
-        shares: Vec::new(),
-        console: None,
-        qemu: None,
+    let probe = vmm::probe(engine, arch, &kernel, &initramfs, None);
+    let verdict = if probe.usable {
+        Verdict::Works
+    } else {
+        Verdict::Fails
     };
-    match boot(&config) {
-        Ok(time) => Finding::new(
-            subject,
-            Verdict::Works,
-            format!(
-                "a guest booted to its agent in {} ms: {}",
-                time.as_millis(),
-                isolation(engine)
-            ),
-        ),
-        Err(reason) => Finding::new(subject, Verdict::Fails, reason),
-    }
-}
-
-fn boot(config: &MachineConfig) -> Result<Duration, String> {
-    let begin = Instant::now();
-    let mut machine = Machine::start(config).map_err(|error| error.to_string())?;
-    let limit = PollTimeout::try_from(DEADLINE).unwrap_or(PollTimeout::MAX);
-    let mut waiting = [PollFd::new(machine.control_fd(), PollFlags::POLLIN)];
-    let ready = poll(&mut waiting, limit).map_err(|error| error.to_string())?;
-    if ready == 0 {
-        machine.kill();
-        return Err(format!(
-            "a guest did not reach its agent in {} s",
-            DEADLINE.as_secs()
-        ));
-    }
-    let event = machine.next_event().map_err(|error| error.to_string());
-    let time = begin.elapsed();
-    machine.kill();
-    match event? {
-        Event::Ready => Ok(time),
-        Event::Stopped(reason) => Err(format!("a guest was started and ended: {reason}")),
-    }
+    let explanation = format!("{}; isolation: {}", probe.finding, probe.isolation);
+    Finding::new(subject, verdict, explanation)
 }
 
 fn emulators() -> Finding {

@@ -86,12 +86,12 @@ impl Default for Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file is there but cannot be read.
-    #[error("cannot read the settings in {path}: {source}")]
+    #[error("cannot read the settings in {path}: {cause}")]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is no TOML, or names a key that does not exist or has another type.
     #[error("settings in {path}{place}: {message}")]
@@ -121,9 +121,9 @@ impl Settings {
             .chain([PathBuf::from("/etc/hull/config.toml")])
         {
             match Self::read(&path) {
-                Err(SettingsError::Read { source, .. })
+                Err(SettingsError::Read { cause, .. })
                     if matches!(
-                        source.kind(),
+                        cause.kind(),
                         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
                     ) => {}
                 result => return result,
@@ -134,9 +134,9 @@ impl Settings {
 
     /// The settings in this file.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
+        let text = std::fs::read_to_string(path).map_err(|cause| SettingsError::Read {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         Self::parse(path, &text)
     }

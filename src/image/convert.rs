@@ -62,18 +62,18 @@ pub fn add_layer(
     };
     let converted = layer::convert(&mut tee, image.file(), limits);
     let media_type = tee.media_type();
-    if let Some(source) = tee.failure {
-        return Err(StoreError::io("write", blob.path(), source).into());
+    if let Some(cause) = tee.failure {
+        return Err(StoreError::io("write", blob.path(), cause).into());
     }
     let name = |digest: &Digest| format!("layer {}", digest.short());
-    let converted = converted.map_err(|source| {
+    let converted = converted.map_err(|cause| {
         let known = expected
             .blob
             .map(|blob| blob.digest)
             .or(expected.diff_id.copied());
         ImageError::Layer {
             layer: known.map_or("of the archive".to_owned(), |d| d.short()),
-            source,
+            cause,
         }
     })?;
     if let Some(promised) = expected.blob {
@@ -132,7 +132,7 @@ pub fn claim(
         (&file).take(4).read_to_end(&mut start)?;
         file.metadata()
     });
-    let metadata = read.map_err(|source| StoreError::io("read", &path, source))?;
+    let metadata = read.map_err(|cause| StoreError::io("read", &path, cause))?;
     let media_type = media_type(&start);
     Ok(Some(Added {
         blob: *blob,
@@ -195,15 +195,15 @@ pub fn add_fixup(
 }
 
 fn write_fixup(store: &Store, layers: &[LayerRecord], work: &File) -> Result<bool, ImageError> {
-    let fail = |layer: &Digest, source: FixupError| {
-        ImageError::document(format!("layer {}", layer.short()), source)
+    let fail = |layer: &Digest, cause: FixupError| {
+        ImageError::document(format!("layer {}", layer.short()), cause)
     };
     let readers = layers
         .iter()
         .map(|layer| {
             let path = store.layer_path(&layer.diff_id);
-            let file = File::open(&path).map_err(|source| StoreError::io("open", &path, source))?;
-            Reader::open(file).map_err(|source| fail(&layer.diff_id, source.into()))
+            let file = File::open(&path).map_err(|cause| StoreError::io("open", &path, cause))?;
+            Reader::open(file).map_err(|cause| fail(&layer.diff_id, cause.into()))
         })
         .collect::<Result<Vec<_>, _>>()?;
     let stack: Vec<StackedLayer<'_>> = readers
@@ -217,12 +217,12 @@ fn write_fixup(store: &Store, layers: &[LayerRecord], work: &File) -> Result<boo
     let top = layers
         .last()
         .map_or_else(|| Digest::of(""), |layer| layer.diff_id);
-    let size = fixup_layer(&stack, work).map_err(|source| match source {
-        FixupError::Write(source) => ImageError::Layer {
+    let size = fixup_layer(&stack, work).map_err(|cause| match cause {
+        FixupError::Write(cause) => ImageError::Layer {
             layer: top.short(),
-            source: LayerError::Write(source),
+            cause: LayerError::Write(cause),
         },
-        source => fail(&top, source),
+        cause => fail(&top, cause),
     })?;
     Ok(size.is_some())
 }
@@ -244,7 +244,7 @@ pub fn remake(
         return add_fixup(store, &lease, layers).map(|_| ());
     };
     let path = store.blob_path(blob);
-    let mut input = File::open(&path).map_err(|source| StoreError::io("open", &path, source))?;
+    let mut input = File::open(&path).map_err(|cause| StoreError::io("open", &path, cause))?;
     // It was within the limits when it came.
     let limits = LayerLimits {
         unpacked_bytes: u64::MAX,
@@ -254,9 +254,9 @@ pub fn remake(
     };
     let image = store.temp_file("layer")?;
     let converted =
-        layer::convert(&mut input, image.file(), &limits).map_err(|source| ImageError::Layer {
+        layer::convert(&mut input, image.file(), &limits).map_err(|cause| ImageError::Layer {
             layer: blob.short(),
-            source,
+            cause,
         })?;
     check(
         &format!("the stored layer {}", blob.short()),

@@ -89,20 +89,20 @@ pub enum ImageError {
     #[error(transparent)]
     Registry(#[from] super::registry::RegistryError),
     /// A layer's archive is broken or breaks the rules.
-    #[error("layer {layer}: {source}")]
+    #[error("layer {layer}: {cause}")]
     Layer {
         /// The layer's digest, shortened.
         layer: String,
         /// What is wrong.
-        source: LayerError,
+        cause: LayerError,
     },
     /// Reading or writing something outside of the store failed.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {cause}")]
     Io {
         /// What was tried.
         action: String,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// An archive given to `load` or `import` cannot be used.
     #[error("invalid image archive: {0}")]
@@ -123,10 +123,10 @@ impl ImageError {
         }
     }
 
-    pub(crate) fn io(action: impl Into<String>, source: std::io::Error) -> Self {
+    pub(crate) fn io(action: impl Into<String>, cause: std::io::Error) -> Self {
         Self::Io {
             action: action.into(),
-            source,
+            cause,
         }
     }
 
@@ -134,7 +134,7 @@ impl ImageError {
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Store(_) | Self::Io { .. } | Self::Platform(_) | Self::Reference(_) => true,
-            Self::Layer { source, .. } => matches!(source, LayerError::Write(_)),
+            Self::Layer { cause, .. } => matches!(cause, LayerError::Write(_)),
             _ => false,
         }
     }

@@ -115,10 +115,9 @@ pub fn load(store: &Store, id: &Digest) -> Result<Option<Image>, ImageError> {
         return Ok(None);
     };
     let names = store.names_of(id)?;
-    let digests = store.repo_digests()?;
+    let digests = store.repo_digests_of(id)?;
     let mut digests: Vec<String> = digests
         .iter()
-        .filter(|entry| entry.image == *id)
         .map(|entry| familiar(&format!("{}@{}", entry.repository, entry.digest)))
         .collect();
     digests.sort();
@@ -254,17 +253,15 @@ fn at_digest(
 ) -> Result<Option<Digest>, ImageError> {
     let repository = reference.canonical_name();
     let mut candidates = Vec::new();
-    for entry in store.repo_digests()? {
-        if entry.repository == repository && entry.digest == *digest {
-            let Some(image) = store.image(&entry.image)? else {
-                continue;
-            };
-            candidates.push(NameRecord {
-                reference: String::new(),
-                platform: image.platform,
-                image: entry.image,
-            });
-        }
+    for entry in store.repo_digests_at(&repository, digest)? {
+        let Some(image) = store.image(&entry.image)? else {
+            continue;
+        };
+        candidates.push(NameRecord {
+            reference: String::new(),
+            platform: image.platform,
+            image: entry.image,
+        });
     }
     Ok(choose(&candidates, platform).map(|name| name.image))
 }

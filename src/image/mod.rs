@@ -33,4 +33,4 @@ pub use push::push;
 pub use reference::Reference;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -101,11 +101,7 @@ pub fn remove(
     match (by_name.as_slice(), by_digest) {
         ([], Some(digest)) => {
             let repository = reference.as_ref().map(Reference::canonical_name);
-            let entries: Vec<_> = store
-                .repo_digests()?
-                .into_iter()
-                .filter(|it| it.image == image.id)
-                .collect();
+            let entries = store.repo_digests_of(&image.id)?;
             if names.is_empty() && entries.len() <= 1 {
                 delete(store, &image, name, force, users, &mut removed)?;
                 return Ok(removed);

@@ -22,9 +22,9 @@ const LOG_PAGES: i64 = 100;
 
 /// Opens the database, creating and migrating it as needed.
 pub fn open(path: &Path) -> Result<Connection, StoreError> {
-    let fail = |source| StoreError::Database {
+    let fail = |cause| StoreError::Database {
         path: path.to_owned(),
-        source,
+        cause,
     };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE

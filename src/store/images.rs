@@ -423,20 +423,48 @@ impl Store {
 
     /// All digests of all repositories.
     pub fn repo_digests(&self) -> Result<Vec<RepoDigest>, StoreError> {
+        self.read(|db| digests(db, "", []))
+    }
+
+    /// The digests under which repositories know one image.
+    pub fn repo_digests_of(&self, image: &Digest) -> Result<Vec<RepoDigest>, StoreError> {
+        self.read(|db| digests(db, "WHERE image = ?1", [image]))
+    }
+
+    /// The images that a repository's digest led to.
+    pub fn repo_digests_at(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Vec<RepoDigest>, StoreError> {
+        let digest = digest.to_string();
         self.read(|db| {
-            db.prepare(
-                "SELECT repository, digest, image FROM repo_digest ORDER BY repository, digest",
-            )?
-            .query_map([], |row| {
-                Ok(RepoDigest {
-                    repository: row.get(0)?,
-                    digest: row.get(1)?,
-                    image: row.get(2)?,
-                })
-            })?
-            .collect()
+            digests(
+                db,
+                "WHERE repository = ?1 AND digest = ?2",
+                [repository, &digest],
+            )
         })
     }
+}
+
+fn digests<P: rusqlite::Params>(
+    db: &Connection,
+    condition: &str,
+    values: P,
+) -> rusqlite::Result<Vec<RepoDigest>> {
+    let order = "ORDER BY repository, digest";
+    db.prepare(&format!(
+        "SELECT repository, digest, image FROM repo_digest {condition} {order}"
+    ))?
+    .query_map(values, |row| {
+        Ok(RepoDigest {
+            repository: row.get(0)?,
+            digest: row.get(1)?,
+            image: row.get(2)?,
+        })
+    })?
+    .collect()
 }
 
 const IMAGE: &str =

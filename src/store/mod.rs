@@ -45,22 +45,22 @@ use crate::image::digest::Digest;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file operation failed.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {cause}{}", advice(cause))]
     Io {
         /// What was tried, as in "cannot … this path".
         action: &'static str,
         /// On which path.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// SQLite reported something.
-    #[error("the database {path} cannot be used: {source}")]
+    #[error("the database {path} cannot be used: {cause}")]
     Database {
         /// The database file.
         path: PathBuf,
         /// What SQLite said.
-        source: rusqlite::Error,
+        cause: rusqlite::Error,
     },
     /// The schema is from a later version of hull.
     #[error(
@@ -75,12 +75,22 @@ pub enum StoreError {
     NoHome,
 }
 
+/// What to do about a full disk, after a message about one.
+fn advice(cause: &std::io::Error) -> &'static str {
+    match cause.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "; make room, for example with `hull image prune --all`"
+        }
+        _ => "",
+    }
+}
+
 impl StoreError {
-    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path, cause: std::io::Error) -> Self {
         Self::Io {
             action,
             path: path.to_owned(),
-            source,
+            cause,
         }
     }
 
@@ -88,8 +98,8 @@ impl StoreError {
     pub fn is_disk_full(&self) -> bool {
         matches!(
             self,
-            Self::Io { source, .. } if matches!(
-                source.kind(),
+            Self::Io { cause, .. } if matches!(
+                cause.kind(),
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
             )
         )
@@ -112,7 +122,7 @@ impl Store {
                 .recursive(true)
                 .mode(0o700)
                 .create(directory)
-                .map_err(|source| StoreError::io("create the directory", directory, source))?;
+                .map_err(|cause| StoreError::io("create the directory", directory, cause))?;
         }
         let db = db::open(&paths.database())?;
         let mut store = Self {
@@ -139,7 +149,7 @@ impl Store {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        query(&self.connection()).map_err(|source| self.database_error(source))
+        query(&self.connection()).map_err(|cause| self.database_error(cause))
     }
 
     /// Runs changes in one transaction that has the database to itself; nothing of it stays when
@@ -155,7 +165,7 @@ impl Store {
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|source| self.database_error(source))
+        run().map_err(|cause| self.database_error(cause))
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -163,10 +173,10 @@ impl Store {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn database_error(&self, source: rusqlite::Error) -> StoreError {
+    fn database_error(&self, cause: rusqlite::Error) -> StoreError {
         StoreError::Database {
             path: self.paths.database(),
-            source,
+            cause,
         }
     }
 
@@ -174,7 +184,7 @@ impl Store {
     pub fn temp_file(&self, kind: &str) -> Result<TempFile, StoreError> {
         let tmp = self.paths.tmp();
         TempFile::create(&tmp, kind)
-            .map_err(|source| StoreError::io("create a file in", &tmp, source))
+            .map_err(|cause| StoreError::io("create a file in", &tmp, cause))
     }
 
     /// Waits for the right to fetch what `digest` names; `waiting` is called when another
@@ -186,7 +196,7 @@ impl Store {
     ) -> Result<DigestLock, StoreError> {
         let locks = self.paths.locks();
         DigestLock::wait(&locks, digest, waiting)
-            .map_err(|source| StoreError::io("lock", &locks, source))
+            .map_err(|cause| StoreError::io("lock", &locks, cause))
     }
 
     /// The file of a compressed layer, whether or not it exists.
@@ -202,8 +212,8 @@ impl Store {
     /// Deletes what killed processes left, and describes it.
     fn repair(&self) -> Result<Vec<String>, StoreError> {
         let tmp = self.paths.tmp();
-        let leftovers = temp::remove_leftovers(&tmp)
-            .map_err(|source| StoreError::io("tidy up", &tmp, source))?;
+        let leftovers =
+            temp::remove_leftovers(&tmp).map_err(|cause| StoreError::io("tidy up", &tmp, cause))?;
         if leftovers.is_empty() {
             return Ok(Vec::new());
         }

@@ -89,10 +89,10 @@ fn a_mixed_image_runs_both_kinds_of_programs() {
         "/bin/busybox",
     ]);
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("helper"), arm).unwrap();
+    std::fs::write(dir.path().join("busybox-arm"), arm).unwrap();
     std::process::Command::new("chmod")
         .arg("+x")
-        .arg(dir.path().join("helper"))
+        .arg(dir.path().join("busybox-arm"))
         .status()
         .unwrap();
     let volume = format!("{}:/arm:ro", dir.path().display());
@@ -104,7 +104,7 @@ fn a_mixed_image_runs_both_kinds_of_programs() {
         "busybox",
         "sh",
         "-c",
-        "uname -m; /arm/helper uname -m",
+        "uname -m; /arm/busybox-arm uname -m",
     ]);
     assert_eq!(out, "x86_64\naarch64");
 }

@@ -100,7 +100,7 @@ fn a_shell_in_a_terminal_resizes_interrupts_and_controls_jobs() {
     terminal.type_line("sleep 1000");
     terminal.keys(&["C-z"]);
     terminal.shows("Stopped");
-    terminal.type_line("jobs; kill %1; wait; echo done=yes");
+    terminal.type_line("jobs; kill -9 %1; wait; echo done=yes");
     terminal.shows("done=yes");
     terminal.type_line("(exit 3)");
     terminal.keys(&["C-d"]);

@@ -83,10 +83,19 @@ fn every_kind_of_file_reads_back_as_umoci_unpacks_it() {
     let hull = Hull::shared();
     let work = tempfile::tempdir().unwrap();
     let long = "n".repeat(255);
+    // Version 2; entries of tag, permissions, id: owner rw, user 1000 r, group r, mask r, other r.
+    let entry = |tag: u16, permissions: u16, id: u32| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
     let acl = [
-        2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 4, 0, 4, 0, 255, 255, 255, 255, 32, 0, 4, 0,
-        255, 255, 255, 255,
-    ];
+        2u32.to_le_bytes().to_vec(),
+        entry(0x01, 6, u32::MAX),
+        entry(0x02, 4, 1000),
+        entry(0x04, 4, u32::MAX),
+        entry(0x10, 4, u32::MAX),
+        entry(0x20, 4, u32::MAX),
+    ]
+    .concat();
     let bottom = Layer::new()
         .directory("dir", 0o1777)
         .file("dir/file", b"first")

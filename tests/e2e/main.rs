@@ -6,6 +6,7 @@
 mod archive;
 mod container_view;
 mod crash;
+mod docs;
 mod exec;
 mod failures;
 mod foreign;

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     boot_time();
     latency();
     disks();
+    crowd(100);
     ExitCode::SUCCESS
 }
 
@@ -133,4 +134,37 @@ fn disks() {
     let begin = Instant::now();
     assert_eq!(ask(&machine, "scan /dev/vda"), size.to_string());
     println!("disk read {:.0} MB/s", rate(begin.elapsed()));
+}
+
+/// Many machines at once: until all listen, and what each takes.
+fn crowd(count: usize) {
+    let available = || {
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+        let line = meminfo
+            .lines()
+            .find(|line| line.starts_with("MemAvailable:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<i64>()
+            .unwrap()
+    };
+    let config = config("crowd");
+    let before = available();
+    let begin = Instant::now();
+    let mut machines: Vec<_> = (0..count)
+        .map(|_| Machine::start(&config).unwrap())
+        .collect();
+    for machine in &mut machines {
+        assert_eq!(machine.next_event().unwrap(), Event::Ready);
+    }
+    let all = begin.elapsed();
+    let each = (before - available()) / count as i64;
+    let begin = Instant::now();
+    drop(machines);
+    println!(
+        "{count} machines ready after {all:?}, {each} kB each, gone after {:?}",
+        begin.elapsed()
+    );
 }

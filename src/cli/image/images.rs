@@ -67,17 +67,7 @@ const COLUMNS: [Column; 6] = [
 
 /// `images`.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let known = ["dangling", "label", "before", "since", "until", "reference"];
-    let mut filter = Filter::parse(&context.store, &args.filter, &known)?;
-    if let Some(name) = &args.name {
-        filter.add_reference(name);
-    }
-    let mut rows = Vec::new();
-    for image in image::list(&context.store)? {
-        if filter.matches(&image) {
-            rows.extend(rows_of(&image, &filter, args));
-        }
-    }
+    let rows = rows(args, context)?;
     let format = args.format.as_deref();
     if args.quiet && format.is_none_or(|format| format.starts_with("table")) {
         let mut ids: Vec<&str> = rows.iter().filter_map(|row| row["ID"].as_str()).collect();
@@ -91,6 +81,22 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         .collect();
     print_rows(format, &columns, &rows)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rows of the list.
+pub fn rows(args: &Args, context: &Context) -> anyhow::Result<Vec<Value>> {
+    let known = ["dangling", "label", "before", "since", "until", "reference"];
+    let mut filter = Filter::parse(&context.store, &args.filter, &known)?;
+    if let Some(name) = &args.name {
+        filter.add_reference(name);
+    }
+    let mut rows = Vec::new();
+    for image in image::list(&context.store)? {
+        if filter.matches(&image) {
+            rows.extend(rows_of(&image, &filter, args));
+        }
+    }
+    Ok(rows)
 }
 
 /// A row for each name of the image, and for digests that no name stands beside.

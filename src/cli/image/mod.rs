@@ -104,3 +104,6 @@ pub fn run_group(command: Group, context: &Context) -> anyhow::Result<ExitCode> 
         Group::Prune(args) => prune::run(&args, context),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,10 +62,15 @@ impl Progress for Lines {
 /// One bar per layer.
 pub struct Bars {
     stream: Stream,
-    bars: MultiProgress,
-    layers: Mutex<BTreeMap<String, ProgressBar>>,
+    drawn: Mutex<Drawn>,
     words: ProgressStyle,
     bytes: ProgressStyle,
+}
+
+/// The bars of the layers that are on their way, and of those that came with them.
+struct Drawn {
+    bars: MultiProgress,
+    layers: BTreeMap<String, (ProgressBar, bool)>,
 }
 
 impl std::fmt::Debug for Bars {
@@ -79,10 +84,6 @@ impl std::fmt::Debug for Bars {
 impl Bars {
     /// Bars on this stream.
     pub fn new(stream: Stream) -> Self {
-        let target = match stream {
-            Stream::Out => ProgressDrawTarget::stdout(),
-            Stream::Error => ProgressDrawTarget::stderr(),
-        };
         let style = |template: &str| {
             ProgressStyle::with_template(template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -90,42 +91,61 @@ impl Bars {
         };
         Self {
             stream,
-            bars: MultiProgress::with_draw_target(target),
-            layers: Mutex::default(),
+            drawn: Mutex::new(Drawn {
+                bars: bars(stream),
+                layers: BTreeMap::new(),
+            }),
             words: style("{prefix}: {msg}"),
             bytes: style("{prefix}: {msg:11} [{wide_bar}] {decimal_bytes}/{decimal_total_bytes}"),
         }
     }
 }
 
+fn bars(stream: Stream) -> MultiProgress {
+    MultiProgress::with_draw_target(match stream {
+        Stream::Out => ProgressDrawTarget::stdout(),
+        Stream::Error => ProgressDrawTarget::stderr(),
+    })
+}
+
 impl Progress for Bars {
     fn line(&self, text: &str) {
-        self.bars.suspend(|| self.stream.line(text));
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if drawn.layers.values().all(|(_, done)| *done) {
+            // What is finished stays where it is, and the text goes below.
+            *drawn = Drawn {
+                bars: bars(self.stream),
+                layers: BTreeMap::new(),
+            };
+            self.stream.line(text);
+        } else {
+            drawn.bars.suspend(|| self.stream.line(text));
+        }
     }
 
     fn layer(&self, layer: &str, step: Step) {
-        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
-        let bar = layers.entry(layer.to_owned()).or_insert_with(|| {
-            let bar = self
-                .bars
-                .add(ProgressBar::new(0).with_style(self.words.clone()));
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Drawn { bars, layers } = &mut *drawn;
+        let (bar, done) = layers.entry(layer.to_owned()).or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new(0).with_style(self.words.clone()));
             bar.set_prefix(layer.to_owned());
-            bar
+            (bar, false)
         });
         let text = step.text();
         match step {
-            Step::Downloading(done, total) | Step::Pushing(done, total) => {
+            Step::Downloading(at, total) | Step::Pushing(at, total) => {
                 if bar.length() != Some(total) || bar.message() != text {
                     bar.set_length(total);
                     bar.set_style(self.bytes.clone());
                     bar.set_message(text);
                 }
-                bar.set_position(done);
+                bar.set_position(at);
             }
             _ => {
                 bar.set_style(self.words.clone());
                 bar.set_message(text);
-                if step.is_last() {
+                *done = step.is_last();
+                if *done {
                     bar.abandon();
                 } else {
                     bar.tick();

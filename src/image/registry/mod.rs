@@ -106,12 +106,12 @@ pub enum RegistryError {
         reason: String,
     },
     /// What is to be sent cannot be read.
-    #[error("{what} failed, its content cannot be read: {source}")]
+    #[error("{what} failed, its content cannot be read: {cause}")]
     Content {
         /// Which upload.
         what: String,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The TLS or HTTP machinery could not be set up.
     #[error("cannot set up HTTPS: {0}")]

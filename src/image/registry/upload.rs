@@ -67,9 +67,9 @@ impl Session {
         target
             .query_pairs_mut()
             .append_pair("digest", &digest.to_string());
-        let content = open().map_err(|source| RegistryError::Content {
+        let content = open().map_err(|cause| RegistryError::Content {
             what: what.clone(),
-            source,
+            cause,
         })?;
         let (body, pieces) = body(content);
         let mut request = self

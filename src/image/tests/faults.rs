@@ -9,6 +9,7 @@ use crate::arch::Platform;
 use crate::image::digest::Digest;
 use crate::image::{self, ImageError, PullPolicy, Reference, Silent};
 use crate::settings::Registry;
+use crate::store::Store;
 
 /// An image of three layers; the blobs are of some ten kilobytes.
 fn image() -> TestImage {
@@ -483,4 +484,88 @@ fn two_pulls_of_one_image_fetch_each_layer_once() {
         assert_eq!(requests.len(), 1);
     }
     assert_eq!(home.files(), (3, 3, 0));
+}
+
+#[test]
+fn pulls_and_removals_do_not_harm_each_other() {
+    let image = image();
+    let server = Server::good(content(&image));
+    let (home, reference) = (Home::new(), server.reference("x"));
+    let nobody = |_: &_| Ok(Vec::new());
+    let filter = image::Filter::default();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // Each has the store to itself, as another process would.
+                let store = Store::open(home.store.paths()).unwrap();
+                for _ in 0..10 {
+                    image::pull(&store, &home.settings, &reference, None, &Silent).unwrap();
+                }
+            });
+        }
+        scope.spawn(|| {
+            let store = Store::open(home.store.paths()).unwrap();
+            for _ in 0..20 {
+                image::prune(&store, &filter, true, &nobody).unwrap();
+            }
+        });
+    });
+    // Whatever is visible in the end is whole.
+    for found in image::list(&home.store).unwrap() {
+        for (layer, blob) in found.layers.iter().zip(&found.blobs) {
+            assert!(home.store.layer_path(layer).is_file() && home.store.blob_path(blob).is_file());
+        }
+    }
+    image::prune(&home.store, &filter, true, &nobody).unwrap();
+    assert_nothing_left(&home);
+}
+
+#[test]
+fn a_directory_keeps_its_attributes_under_a_layer_that_passes_through_it() {
+    let lower = {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(0o700);
+        header.set_uid(7);
+        header.set_size(0);
+        archive
+            .append_data(&mut header, "d/", std::io::empty())
+            .unwrap();
+        archive.into_inner().unwrap()
+    };
+    let lower = super::TestLayer {
+        diff_id: Digest::of(&lower),
+        blob: lower,
+    };
+    let layers = [lower, layer(&[("d/x", 3)])];
+    let image = TestImage::changed(
+        "amd64",
+        &layers,
+        |_| {},
+        |manifest| {
+            manifest["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar".into();
+        },
+    );
+    let (home, server) = (Home::new(), Server::good(content(&image)));
+    let pulled = pull(&home, &server.reference("x")).unwrap().image;
+    let files = pulled.layer_files(&home.store).unwrap();
+    assert_eq!(files.len(), 3);
+    assert_eq!(files[2], home.store.layer_path(&pulled.fixup.unwrap()));
+    let read = |path: &std::path::Path| {
+        let file = std::fs::File::open(path).unwrap();
+        let reader = image::erofs::Reader::open(file).unwrap();
+        reader.lookup(b"d").unwrap().unwrap()
+    };
+    let (fixed, lower) = (read(&files[2]), read(&files[0]));
+    assert_eq!((fixed.mode, fixed.uid), (lower.mode, lower.uid));
+    assert_ne!(read(&files[1]).mode, lower.mode);
+    // It goes with its image, and comes back when it is lost.
+    let before = std::fs::read(&files[2]).unwrap();
+    std::fs::remove_file(&files[2]).unwrap();
+    assert_eq!(pulled.layer_files(&home.store).unwrap(), files);
+    assert_eq!(std::fs::read(&files[2]).unwrap(), before);
+    let nobody = |_: &_| Ok(Vec::new());
+    image::prune(&home.store, &image::Filter::default(), true, &nobody).unwrap();
+    assert_nothing_left(&home);
 }

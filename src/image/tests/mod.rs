@@ -21,7 +21,7 @@ use crate::store::{Paths, Store};
 
 /// A store in a directory of its own, which must be empty of leftovers in the end.
 pub struct Home {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     pub store: Store,
     pub settings: Settings,
 }
@@ -31,10 +31,15 @@ impl Home {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&Paths::under(directory.path())).unwrap();
         Self {
-            _directory: directory,
+            directory,
             store,
             settings: Settings::default(),
         }
+    }
+
+    /// The pieces, for a context of commands.
+    pub fn into_parts(self) -> (Store, Settings, tempfile::TempDir) {
+        (self.store, self.settings, self.directory)
     }
 
     /// Files in the store: blobs, layers, temporary ones.

@@ -41,7 +41,8 @@ impl fmt::Debug for Share {
 }
 
 impl Share {
-    /// Prepare to share what will be `directory`. Needs `/proc`; nothing later does.
+    /// Prepare to share what will be `directory`. Needs `/proc`; later `/proc/self/fd` is
+    /// enough.
     pub(crate) fn prepare(directory: &str) -> io::Result<Self> {
         let config = Config {
             root_dir: directory.to_owned(),
@@ -49,10 +50,8 @@ impl Share {
             attr_timeout: Duration::ZERO,
             entry_timeout: Duration::ZERO,
             cache_policy: CachePolicy::Auto,
-            // The library reaches extended attributes through /proc/self/fd, which the jail
-            // does not have; "not supported" is an answer that the guest's kernel takes, while
-            // "no such file" would keep it from executing anything on a share.
-            xattr: false,
+            // Reached through /proc/self/fd.
+            xattr: true,
             ..Config::default()
         };
         Ok(Self(PassthroughFs::new(config)?))

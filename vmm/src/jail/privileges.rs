@@ -1,5 +1,6 @@
 //! Capabilities and resource limits.
 
+use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -41,24 +42,18 @@ fn keep_capabilities(keep: &[Capability]) -> Result<(), JailError> {
     let step = "drop the machine's capabilities";
     let keep: CapsHashSet = keep.iter().copied().collect();
     let none = CapsHashSet::new();
-    let change = |set, wanted| {
-        caps::set(None, set, wanted)
+    let named = |result: Result<(), CapsError>| {
+        result
             .map_err(|error| std::io::Error::other(error.to_string()))
             .step(step)
     };
-    for capability in caps::read(None, CapSet::Bounding)
-        .map_err(|error| std::io::Error::other(error.to_string()))
-        .step(step)?
-        .difference(&keep)
-    {
-        caps::drop(None, CapSet::Bounding, *capability)
-            .map_err(|error| std::io::Error::other(error.to_string()))
-            .step(step)?;
+    for capability in caps::all().difference(&keep) {
+        named(caps::drop(None, CapSet::Bounding, *capability))?;
     }
-    change(CapSet::Ambient, &none)?;
-    change(CapSet::Inheritable, &none)?;
-    change(CapSet::Effective, &keep)?;
-    change(CapSet::Permitted, &keep)?;
+    // Ambient ones go with the inheritable ones.
+    named(caps::set(None, CapSet::Inheritable, &none))?;
+    named(caps::set(None, CapSet::Effective, &keep))?;
+    named(caps::set(None, CapSet::Permitted, &keep))?;
     nix::sys::prctl::set_no_new_privs().step(step)
 }
 

@@ -1,11 +1,11 @@
 //! The root directory of a machine: a small file system in memory, and nothing else.
 
 use std::ffi::CString;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -21,8 +21,10 @@ const BASE: &str = "/tmp";
 pub(crate) enum RootFile<'a> {
     /// A file system in memory of its own, which stays writable, and its size.
     Scratch(&'static str, u64),
-    /// A copy of a file's first bytes.
-    Copy(&'static str, &'a mut dyn CopySource),
+    /// A read-only copy of a file, from where the file stands.
+    Copy(&'static str, File),
+    /// A read-only file with these bytes.
+    Bytes(&'static str, &'a [u8]),
     /// The host's directory at the same place, if it has one, read-only.
     ReadOnly(&'static str),
     /// A file or directory of the host, with everything that is mounted in it.
@@ -34,27 +36,11 @@ pub(crate) enum RootFile<'a> {
         /// Whether the host's kernel refuses every change through this mount.
         read_only: bool,
     },
+    /// This process's descriptors, where programs look for them (`/proc/self/fd`), and
+    /// nothing else of `/proc`.
+    OwnDescriptors,
     /// The host's device node at the same place.
     Device(&'static str),
-}
-
-/// Something to copy from.
-pub(crate) trait CopySource: std::fmt::Debug {
-    /// Copy all of it.
-    fn copy_to(&mut self, target: &mut File) -> io::Result<()>;
-}
-
-impl CopySource for File {
-    fn copy_to(&mut self, target: &mut File) -> io::Result<()> {
-        // Between two files the kernel does it.
-        io::copy(self, target).map(drop)
-    }
-}
-
-impl CopySource for &[u8] {
-    fn copy_to(&mut self, target: &mut File) -> io::Result<()> {
-        target.write_all(self)
-    }
 }
 
 /// A root directory in the making.
@@ -90,15 +76,14 @@ impl Root {
                 fs::create_dir_all(&target).step(step)?;
                 tmpfs(&target, size).step(step)
             }
-            RootFile::Copy(path, source) => {
-                let target = inside(path);
-                make_target(&target, false).step(step)?;
-                let mut target = File::create(target).step(step)?;
-                source.copy_to(&mut target).step(step)?;
-                target
-                    .set_permissions(Permissions::from_mode(0o444))
-                    .step(step)
+            RootFile::Copy(path, mut source) => {
+                let mut target = create(path).step(step)?;
+                // Between two files the kernel does the copying.
+                io::copy(&mut source, &mut target).map(drop).step(step)
             }
+            RootFile::Bytes(path, bytes) => create(path)
+                .and_then(|mut target| target.write_all(bytes))
+                .step(step),
             RootFile::ReadOnly(path) => {
                 // Not every host has each of them.
                 let Ok(kind) = fs::metadata(path) else {
@@ -120,6 +105,13 @@ impl Root {
                 let source = format!("/proc/self/fd/{}", source.as_raw_fd());
                 bind(Path::new(&source), &target).step("mount a shared directory")?;
                 restrict_tree(&target, read_only).step("restrict a shared directory")
+            }
+            RootFile::OwnDescriptors => {
+                let path = "/proc/self/fd";
+                let target = inside(path);
+                make_target(&target, true).step(step)?;
+                bind(Path::new(path), &target).step(step)?;
+                restrict_tree(&target, true).step(step)
             }
             RootFile::Device(path) => {
                 let target = inside(path);
@@ -161,6 +153,19 @@ fn tmpfs(target: &Path, size: u64) -> nix::Result<()> {
 fn inside(path: impl AsRef<Path>) -> PathBuf {
     let path = path.as_ref();
     Path::new(BASE).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// A new file that can only be read once it is closed.
+fn create(path: &str) -> io::Result<File> {
+    let target = inside(path);
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .open(target)
 }
 
 fn make_target(target: &Path, directory: bool) -> io::Result<()> {

@@ -134,6 +134,7 @@ const SHARES: &[c_long] = &[
 /// What user-mode Linux does, in both of its ways to run guest programs.
 const UML: &[c_long] = &[
     libc::SYS_clock_nanosleep,
+    libc::SYS_close_range,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_epoll_create1,
@@ -147,6 +148,7 @@ const UML: &[c_long] = &[
     libc::SYS_ftruncate,
     libc::SYS_getdents64,
     libc::SYS_getppid,
+    libc::SYS_getuid,
     libc::SYS_ioctl,
     libc::SYS_kill,
     libc::SYS_lseek,
@@ -171,6 +173,7 @@ const UML: &[c_long] = &[
     libc::SYS_rseq,
     libc::SYS_rt_sigsuspend,
     libc::SYS_rt_sigtimedwait,
+    libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_setaffinity,
     libc::SYS_seccomp,
@@ -271,10 +274,25 @@ type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 /// Let this process and its children do nothing but what the role needs. For good.
 pub(crate) fn confine(role: Role) -> Result<(), JailError> {
     let step = "restrict the machine's system calls";
+    if matches!(role, Role::Uml | Role::Qemu) {
+        let filter = old_clone().map_err(std::io::Error::other).step(step)?;
+        seccompiler::apply_filter(&filter)
+            .map_err(std::io::Error::other)
+            .step(step)?;
+    }
     let filter = filter(role).map_err(std::io::Error::other).step(step)?;
     seccompiler::apply_filter(&filter)
         .map_err(std::io::Error::other)
         .step(step)
+}
+
+/// A filter that pretends that `clone3` does not exist, since its flags cannot be looked at:
+/// the C library falls back on `clone`.
+fn old_clone() -> Result<seccompiler::BpfProgram, seccompiler::BackendError> {
+    let rules = Rules::from([(libc::SYS_clone3, Vec::new())]);
+    let missing = SeccompAction::Errno(libc::ENOSYS as u32);
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    SeccompFilter::new(rules, SeccompAction::Allow, missing, arch)?.try_into()
 }
 
 fn filter(role: Role) -> Result<seccompiler::BpfProgram, seccompiler::BackendError> {
@@ -299,7 +317,7 @@ fn filter(role: Role) -> Result<seccompiler::BpfProgram, seccompiler::BackendErr
             (rules, refuse, None)
         }
         Role::Uml => {
-            let mut rules = allow(&[BASIC, UML]);
+            let mut rules = allow(&[BASIC, UML, &[libc::SYS_clone3]]);
             rules.insert(libc::SYS_socketpair, vec![local_sockets()?]);
             rules.insert(libc::SYS_clone, vec![no_namespaces()?]);
             // Programs are executed by descriptor: the guest kernel once, and the program

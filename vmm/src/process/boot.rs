@@ -19,7 +19,7 @@ use crate::devices::rng::Rng;
 use crate::devices::vsock::Vsock;
 use crate::devices::{VirtioDevice, kind};
 use crate::engine::{Attachment, GuestProgram, tcg, uml};
-use crate::jail::{Role, Root, RootFile};
+use crate::jail::{self, Role, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
 use crate::transport::{MemoryCache, VhostUser};
@@ -80,6 +80,7 @@ pub(super) fn boot(
         ..
     } = files;
     let executable = enter_root(kernel, emulator, initramfs, cpu_information)?;
+    jail::drop_capabilities()?;
     let poller = Poller::new().while_doing("make an event poll")?;
     let ready = Arc::new(AtomicBool::new(false));
     let devices = devices(channel, spec, disks, &poller, ready.clone())?;
@@ -138,20 +139,20 @@ fn enter_root(
     kernel: OwnedFd,
     emulator: Option<OwnedFd>,
     initramfs: OwnedFd,
-    mut cpu_information: &[u8],
+    cpu_information: &[u8],
 ) -> Result<OwnedFd, Failure> {
     let root = Root::new(ROOT_SIZE)?;
     root.add(RootFile::Device("/dev/null"))?;
     // For what is needed until the guest has booted.
     root.add(RootFile::Scratch(SCRATCH, SCRATCH_SIZE))?;
-    root.add(RootFile::Copy(INITRAMFS, &mut File::from(initramfs)))?;
+    root.add(RootFile::Copy(INITRAMFS, File::from(initramfs)))?;
     let executable = match emulator {
         None => {
-            root.add(RootFile::Copy("/proc/cpuinfo", &mut cpu_information))?;
+            root.add(RootFile::Bytes("/proc/cpuinfo", cpu_information))?;
             kernel
         }
         Some(emulator) => {
-            root.add(RootFile::Copy(KERNEL, &mut File::from(kernel)))?;
+            root.add(RootFile::Copy(KERNEL, File::from(kernel)))?;
             for directory in tcg::HOST_DIRECTORIES {
                 root.add(RootFile::ReadOnly(directory))?;
             }

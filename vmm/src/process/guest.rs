@@ -32,7 +32,8 @@ pub(super) struct Start<'a> {
     pub(super) one_cpu: bool,
 }
 
-/// Make the guest's process. It dies with the caller.
+/// Make the guest's process, with no more privileges than the caller's. It dies with the
+/// caller.
 pub(super) fn spawn(start: Start<'_>) -> Result<Pid, Failure> {
     // Its writing end closes with this process: how the child knows that it was too late
     // to ask for its parent's death.
@@ -75,7 +76,6 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
         descriptors: Some(1024),
         processes: Some(32768),
     })?;
-    jail::drop_capabilities()?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind the guest to its parent")?;
     let mut fds = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
     if poll(&mut fds, PollTimeout::ZERO).while_doing("look after the parent")? != 0 {

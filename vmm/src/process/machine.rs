@@ -81,7 +81,6 @@ impl<'a> Machine<'a> {
             descriptors: Some(8192),
             processes: None,
         })?;
-        jail::drop_capabilities()?;
         jail::confine(Role::Devices)?;
         Ok(Self {
             channel,

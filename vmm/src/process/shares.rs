@@ -101,6 +101,7 @@ impl<'a> Server<'a> {
                 read_only: spec.read_only,
             })?;
         }
+        root.add(RootFile::OwnDescriptors)?;
         root.enter()?;
         Root::freeze()?;
         jail::limit(Limits {

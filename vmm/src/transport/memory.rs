@@ -85,7 +85,16 @@ fn map(regions: &[VhostUserMemoryRegion], files: Vec<File>) -> io::Result<Mapped
     for (region, file) in regions.iter().zip(files) {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
         let size = usize::try_from(region.memory_size).map_err(|_| invalid())?;
-        // Checks that the file is long enough, so that an access cannot fault.
+        // A file that is too short would fault when it is accessed. One that is cut later
+        // ends the machine, as the guest could do anyway.
+        let end = region
+            .mmap_offset
+            .checked_add(region.memory_size)
+            .ok_or_else(invalid)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() < end {
+            return Err(invalid());
+        }
         let mapping = MmapRegion::from_file(FileOffset::new(file, region.mmap_offset), size)
             .map_err(io::Error::other)?;
         let guest = GuestAddress(region.guest_phys_addr);

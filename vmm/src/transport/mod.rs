@@ -1,6 +1,8 @@
 //! How a guest reaches the devices.
 
 mod memory;
+#[cfg(test)]
+mod tests;
 mod vhost_user;
 
 pub(crate) use memory::MemoryCache;

@@ -32,6 +32,8 @@ unsafe extern "C" {
     fn waitpid(pid: i32, status: *mut i32, flags: i32) -> i32;
     fn _exit(code: i32) -> !;
     fn ioctl(fd: i32, request: u64, argument: *const u64) -> i32;
+    fn setxattr(path: *const u8, name: *const u8, value: *const u8, len: usize, flags: i32) -> i32;
+    fn getxattr(path: *const u8, name: *const u8, value: *mut u8, len: usize) -> isize;
     fn mount(
         source: *const u8,
         target: *const u8,
@@ -63,6 +65,10 @@ fn mount_at(source: &str, target: &str, kind: &str, read_only: bool) -> std::io:
 }
 
 fn main() {
+    // What the guest runs to see whether a copy of this program can be executed.
+    if std::env::args().nth(1).as_deref() == Some("true") {
+        return;
+    }
     for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
         mount_at(kind, target, kind, false).expect(kind);
     }
@@ -180,6 +186,33 @@ fn command(words: &[&str], input: &mut BufReader<File>, output: &mut File) -> st
         }
         ["mount", source, target, kind, mode] => {
             mount_at(source, target, kind, *mode == "ro")?;
+            writeln!(output, "ok")?;
+        }
+        ["setxattr", path, name, value] => {
+            let (path, name) = (format!("{path}\0"), format!("{name}\0"));
+            let (path, name) = (path.as_ptr(), name.as_ptr());
+            if unsafe { setxattr(path, name, value.as_ptr(), value.len(), 0) } != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            writeln!(output, "ok")?;
+        }
+        ["getxattr", path, name] => {
+            let (path, name) = (format!("{path}\0"), format!("{name}\0"));
+            let mut value = vec![0; 256];
+            let len = unsafe {
+                getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr(), value.len())
+            };
+            if len < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            output.write_all(&value[..len as usize])?;
+        }
+        ["run", path] => {
+            let status = std::process::Command::new(path).arg("true").status()?;
+            writeln!(output, "{}", status.code().unwrap_or(-1))?;
+        }
+        ["copy", from, to] => {
+            fs::copy(from, to)?;
             writeln!(output, "ok")?;
         }
         ["mkdir", path] => {

@@ -3,14 +3,14 @@
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use nix::poll::{PollFd, PollFlags, poll};
 
-use vmm::{EngineKind, GuestArch, Machine, MachineConfig, StartError, StopReason};
+use vmm::{DirShare, EngineKind, GuestArch, Machine, MachineConfig, StartError, StopReason};
 
 use crate::support::{ask, boot, config, end, initramfs, kernel, open};
 
@@ -44,6 +44,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ),
     ("life::used_up_memory_is_told", used_up_memory_is_told),
     ("life::probing_boots_a_guest", probing_boots_a_guest),
+    ("life::several_cpus", several_cpus),
 ];
 
 /// The argument that makes the test program boot one machine and do nothing.
@@ -101,6 +102,11 @@ fn used_up_memory_is_told() {
 pub const AS_USER: &str = "__as_user";
 
 fn ordinary_users_have_machines_too() {
+    as_ordinary_user(EngineKind::Uml, "linux-um");
+}
+
+/// Boot a machine with a shared directory as somebody who is not root.
+pub fn as_ordinary_user(engine: EngineKind, kernel_name: &str) {
     // Everything where anybody can read it, wherever the checkout lies.
     let directory = tempfile::tempdir().unwrap();
     let everyone = Permissions::from_mode(0o755);
@@ -112,12 +118,20 @@ fn ordinary_users_have_machines_too() {
         target
     };
     let program = place(&std::env::current_exe().unwrap(), "program");
-    let kernel = place(&kernel("linux-um"), "kernel");
+    let kernel = place(&kernel(kernel_name), "kernel");
     let initramfs = place(initramfs(), "initramfs");
+    let share = directory.path().join("share");
+    fs::create_dir(&share).unwrap();
     let mut command = Command::new(program);
-    command.arg(AS_USER).arg(kernel).arg(initramfs);
-    if nix::unistd::getuid().is_root() {
-        command.uid(4711).gid(4711);
+    command
+        .arg(AS_USER)
+        .arg(engine.as_str())
+        .args([kernel, initramfs, share.clone()]);
+    let mut user = nix::unistd::getuid().as_raw();
+    if user == 0 {
+        user = 4711;
+        command.uid(user).gid(user);
+        std::os::unix::fs::chown(&share, Some(user), Some(user)).unwrap();
     }
     let output = command.output().unwrap();
     assert!(
@@ -125,25 +139,33 @@ fn ordinary_users_have_machines_too() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    // The guest's root is the user outside.
+    assert_eq!(fs::metadata(share.join("made")).unwrap().uid(), user);
 }
 
 /// The other side of that test.
 pub fn as_user() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().collect();
+    let arguments: Vec<_> = std::env::args().collect();
     let config = MachineConfig {
         name: "user".to_owned(),
-        engine: EngineKind::Uml,
+        engine: arguments[2].parse().unwrap(),
         arch: GuestArch::X86_64,
-        memory_mib: 64,
+        memory_mib: 128,
         cpus: 1,
-        kernel: PathBuf::from(&arguments[2]),
-        initramfs: PathBuf::from(&arguments[3]),
+        kernel: PathBuf::from(&arguments[3]),
+        initramfs: PathBuf::from(&arguments[4]),
         disks: Vec::new(),
-        shares: Vec::new(),
+        shares: vec![DirShare {
+            tag: "data".to_owned(),
+            source: PathBuf::from(&arguments[5]),
+            read_only: false,
+        }],
         console: None,
         qemu: None,
     };
     let mut machine = boot(&config);
+    assert_eq!(ask(&machine, "mount data /data virtiofs rw"), "ok");
+    assert_eq!(ask(&machine, "mkdir /data/made"), "ok");
     drop(open(&machine, "poweroff"));
     assert_eq!(end(&mut machine), StopReason::PowerOff);
     ExitCode::SUCCESS
@@ -266,4 +288,14 @@ fn probing_boots_a_guest() {
         None,
     );
     assert!(!found.usable, "{found:?}");
+}
+
+fn several_cpus() {
+    let mut config = config("cpus");
+    config.cpus = 2;
+    let mut machine = boot(&config);
+    assert_eq!(ask(&machine, "read /sys/devices/system/cpu/online"), "0-1");
+    assert!(ask(&machine, "forks 20").parse::<u32>().is_ok());
+    drop(open(&machine, "poweroff"));
+    assert_eq!(end(&mut machine), StopReason::PowerOff);
 }

@@ -26,6 +26,10 @@ pub const TESTS: &[(&str, fn())] = &[
         a_file_alone_can_be_shared,
     ),
     (
+        "shares::attributes_and_programs_work",
+        attributes_and_programs_work,
+    ),
+    (
         "shares::kill_takes_their_process_along",
         kill_takes_their_process_along,
     ),
@@ -159,4 +163,20 @@ fn kill_takes_their_process_along() {
         Vec::<i32>::new()
     );
     end(&mut machine);
+}
+
+fn attributes_and_programs_work() {
+    // A directory beside the target: /tmp may lie on a file system without attributes.
+    let parent = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let directory = tempfile::tempdir_in(parent).unwrap();
+    let mut config = config("shares-attributes");
+    config.shares = vec![share("data", directory.path(), false)];
+    let machine = boot(&config);
+    assert_eq!(ask(&machine, "mount data /data virtiofs rw"), "ok");
+    assert_eq!(ask(&machine, "copy /init /data/true"), "ok");
+    // Executing asks for the attribute with the file's capabilities first.
+    assert_eq!(ask(&machine, "run /data/true"), "0");
+    assert!(ask(&machine, "getxattr /data/true user.colour").starts_with("error: No data"));
+    assert_eq!(ask(&machine, "setxattr /data/true user.colour green"), "ok");
+    assert_eq!(ask(&machine, "getxattr /data/true user.colour"), "green");
 }

@@ -14,6 +14,10 @@ pub const TESTS: &[(&str, fn())] = &[
         panic_is_told_with_its_words,
     ),
     ("tcg::several_cpus", several_cpus),
+    (
+        "tcg::ordinary_users_have_machines_too",
+        ordinary_users_have_machines_too,
+    ),
 ];
 
 fn tcg(name: &str) -> MachineConfig {
@@ -94,4 +98,8 @@ fn several_cpus() {
     assert_eq!(ask(&machine, "read /sys/devices/system/cpu/online"), "0-1");
     machine.kill();
     assert_eq!(processes_named("tcg-cpus"), Vec::<i32>::new());
+}
+
+fn ordinary_users_have_machines_too() {
+    crate::life::as_ordinary_user(EngineKind::Tcg, "vmlinux-x86_64");
 }
