@@ -4,7 +4,11 @@ import os
 import re
 from dataclasses import dataclass, field
 
-MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+\s*(.*)$")
+MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+\s*(.*)$")
+
+# The name of user-mode Linux's main process, whose image is at the lowest of its addresses.
+GUEST_KERNEL = "linux-um"
+GUEST_MEMORY = "/memfd:"
 
 
 def tree(pid):
@@ -32,51 +36,68 @@ def arguments(pid):
 
 @dataclass
 class Memory:
-    """Proportional memory in KiB; what a guest touched of its own memory is kept apart."""
+    """Proportional memory in KiB; the guest's own memory is kept apart."""
 
+    # Pages that the guest touched.
     guest: int = 0
+    # The guest kernel's image and map of its memory, where those are not such pages.
+    kernel: int = 0
     beyond: int = 0
-    # The part of `beyond` that file-backed mappings hold: programs, which others may share.
+    # The part of `beyond` that is programs, which containers share with each other.
     programs: int = 0
     processes: dict = field(default_factory=dict)
 
     @property
     def total(self):
-        return self.guest + self.beyond
+        return self.guest + self.kernel + self.beyond
 
 
 def memory(pids):
-    """The memory of some processes.
+    """The memory of some processes. As each page's size is divided among those who map it, the
+    sum counts every page once.
 
-    A guest's memory is a memfd: whatever maps one, the guest kernel's process, those of the
-    guest's processes, the devices', QEMU, has pages of it that the guest touched. As each page's
-    size is divided among those who map it, the sum counts every page once.
+    A guest's memory is a memfd: whatever maps one (the guest kernel's process, those of the
+    guest's processes, the devices', QEMU) has pages of it that the guest touched. User-mode
+    Linux has its image and its memory map at guest-physical addresses that are not in the
+    memfd; under QEMU the same things are.
     """
     result = Memory()
     for pid in pids:
         try:
             with open(f"/proc/{pid}/smaps") as file, open(f"/proc/{pid}/comm") as name:
-                own = count(file, result)
-                result.processes[f"{name.read().strip()} {pid}"] = own
+                name = name.read().strip()
+                mappings = list(read_mappings(file))
         except OSError:
             continue  # it has just ended
+        own = count(mappings, name == GUEST_KERNEL, result)
+        result.processes[f"{name} {pid}"] = own
     return result
 
 
-def count(smaps, into):
-    """Adds one process's mappings; returns its share beyond the guest's memory."""
-    path, own = "", 0
+def read_mappings(smaps):
+    """Start, end, path and proportional size of each mapping."""
     for line in smaps:
         if mapping := MAPPING.match(line):
-            path = mapping.group(1)
+            start, end, path = mapping.groups()
         elif line.startswith("Pss:"):
-            size = int(line.split()[1])
-            if path.startswith("/memfd:"):
-                into.guest += size
-            else:
-                own += size
-                if path.startswith("/"):
-                    into.programs += size
+            yield int(start, 16), int(end, 16), path, int(line.split()[1])
+
+
+def count(mappings, guest_kernel, into):
+    """Adds one process's mappings; returns its share beyond the guest's memory."""
+    begin = mappings[0][0] if guest_kernel else 0
+    ends = [end for _, end, path, _ in mappings if path.startswith(GUEST_MEMORY)]
+    limit = max(ends, default=0) if guest_kernel else 0
+    own = 0
+    for start, end, path, size in mappings:
+        if path.startswith(GUEST_MEMORY):
+            into.guest += size
+        elif begin <= start and end <= limit:
+            into.kernel += size
+        else:
+            own += size
+            if path.startswith("/"):
+                into.programs += size
     into.beyond += own
     return own
 

@@ -18,10 +18,9 @@ class Failed(Exception):
 
 @dataclass
 class Sample:
-    """One command: seconds until it ended, CPU seconds of it and of all it left running."""
+    """One command: seconds until it ended."""
 
     wall: float
-    cpu: float
 
 
 @contextlib.contextmanager
@@ -65,23 +64,21 @@ def spawn(command, environment=None, pinned=False, errors=os.devnull):
 def measure(command, environment=None, pinned=False, errors=os.devnull):
     """Runs a command to its end.
 
-    What it leaves behind is waited for, so that it does not disturb the next sample, but only
-    its CPU time counts.
+    What it leaves behind is waited for, so that it does not disturb the next sample, but does
+    not count.
     """
     before = children()
     with adopting():
         started = time.perf_counter()
         pid = spawn(command, environment, pinned, errors)
-        _, status, usage = os.wait4(pid, 0)
+        _, status = os.waitpid(pid, 0)
         wall = time.perf_counter() - started
-        cpu = usage.ru_utime + usage.ru_stime
         while left := children() - before:
-            _, _, usage = os.wait4(left.pop(), 0)
-            cpu += usage.ru_utime + usage.ru_stime
+            os.waitpid(left.pop(), 0)
     if status:
         code = os.waitstatus_to_exitcode(status)
         raise Failed(f"exit code {code}: {' '.join(map(str, command))}{last_words(errors)}")
-    return Sample(wall, cpu)
+    return Sample(wall)
 
 
 def last_words(path):

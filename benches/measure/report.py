@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 
@@ -75,12 +74,11 @@ def print_series(series):
     if not series:
         return
     wide = max(len(one.name) for one in series)
-    print(f"  {'':{wide}} {'median':>10} {'minimum':>10} {'quartiles':>19} {'CPU':>9}  samples")
+    print(f"  {'':{wide}} {'median':>10} {'minimum':>10} {'quartiles':>19}  samples")
     for one in series:
         low, high = one.quartiles()
-        cpu = f"{statistics.median(one.cpu):9.1f}" if one.cpu else " " * 9
         print(
-            f"  {one.name:{wide}} {one.median:10.2f} {one.least:10.2f} {low:9.2f}{high:10.2f} {cpu}"
+            f"  {one.name:{wide}} {one.median:10.2f} {one.least:10.2f} {low:9.2f}{high:10.2f}"
             f"  {len(one.values)} ({one.unit})"
         )
 

@@ -11,8 +11,6 @@ class Series:
     name: str
     unit: str = "ms"
     values: list = field(default_factory=list)
-    # CPU time of the same samples, where that is known.
-    cpu: list = field(default_factory=list)
 
     @property
     def median(self):
@@ -36,7 +34,6 @@ class Series:
             "median": self.median,
             "minimum": self.least,
             "quartiles": [low, high],
-            "cpu_median": statistics.median(self.cpu) if self.cpu else None,
             "values": self.values,
         }
 
@@ -74,7 +71,5 @@ def in_turns(candidates, rounds):
     for number in range(rounds):
         first = number % len(candidates)
         for name, function in candidates[first:] + candidates[:first]:
-            sample = function()
-            series[name].values.append(sample.wall * 1000)
-            series[name].cpu.append(sample.cpu * 1000)
+            series[name].values.append(function().wall * 1000)
     return series

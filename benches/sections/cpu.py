@@ -23,7 +23,8 @@ print("real", time.perf_counter() - begin)
 def run(setting):
     """sha256sum of a file in memory and a Python loop, in turns.
 
-    Each measures itself, so that neither hull's start nor the host's counts.
+    Only the work counts: the loop measures itself, and the time that sha256sum takes for an
+    empty file is taken off.
     """
     if "uml" not in setting.engines or os.uname().machine != "x86_64":
         return setting.report.skip("cpu", "arm64 is foreign only to uml on x86_64")
@@ -46,12 +47,13 @@ def run(setting):
     def outside(image, *words):
         return [str(emulator), "-L", str(roots[image]), find(roots[image], words[0]), *words[1:]]
 
-    sums = outside("busybox", "busybox", "sha256sum", *[str(data)] * 4)
-    in_guest = "time -p sha256sum /dev/shm/data /dev/shm/data /dev/shm/data /dev/shm/data 2>&1"
+    sums = outside("busybox", "busybox", "sha256sum", str(data))
+    nothing = outside("busybox", "busybox", "sha256sum", "/dev/null")
+    in_guest = "{ time -p sha256sum /dev/null; time -p sha256sum /dev/shm/data; } 2>&1"
     series = in_turns(
         [
-            ("sha256sum in hull", inside("busybox", "sh", "-c", f"{{ {in_guest}; }} 2>&1")),
-            ("sha256sum on the host", lambda: measure(sums)),
+            ("sha256sum in hull", inside("busybox", "sh", "-c", in_guest)),
+            ("sha256sum on the host", lambda: difference(measure(nothing), measure(sums))),
             ("python loop in hull", inside("python", "python3", *loop)),
             ("python loop on the host", lambda: told(output(outside("python", "python3", *loop)))),
         ],
@@ -63,17 +65,21 @@ def run(setting):
               series[f"{what} on the host"], TARGET)
         for what in ("sha256sum", "python loop")
     ]
-    title = f"arm64 programs under uml: sha256sum of {4 * mega} MiB, a Python loop, ms"
+    title = f"arm64 programs under uml: sha256sum of {mega} MiB, a Python loop, ms"
     setting.report.section("cpu", title, list(series.values()), verdicts)
 
 
 def told(text):
-    """The seconds that a program says it took."""
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
-        if name == "real":
-            return Sample(float(value), 0)
-    raise Failed(f"no time in the output {text[-300:]!r}")
+    """The seconds that a program says it took, beyond those of the one before it."""
+    lines = [line.split() for line in text.splitlines()]
+    times = [Sample(float(line[1])) for line in lines if line[:1] == ["real"]]
+    if not times:
+        raise Failed(f"no time in the output {text[-300:]!r}")
+    return times[0] if len(times) == 1 else difference(*times)
+
+
+def difference(less, more):
+    return Sample(more.wall - less.wall)
 
 
 def unpack(hull, image):
@@ -86,7 +92,7 @@ def unpack(hull, image):
         hull.output("rm", container)
         shutil.rmtree(place.with_suffix(".new"), ignore_errors=True)
         place.with_suffix(".new").mkdir(parents=True)
-        output(["tar", "-x", "--exclude=./dev", "--exclude=dev", "-C", place.with_suffix(".new"), "-f", archive])
+        output(["tar", "-x", "--exclude=dev", "-C", place.with_suffix(".new"), "-f", archive])
         archive.unlink()
         place.with_suffix(".new").rename(place)
     return place

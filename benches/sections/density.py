@@ -43,8 +43,8 @@ def run(setting):
 
     all_answer = Series(f"{many} hull run -d, all answer exec", "s", [max(answered)])
     notes = [
-        f"memory of each: {memory.total / many / 1024:.1f} MiB proportional, of it guest's pages "
-        f"{memory.guest / many / 1024:.1f}; {taken:.1f} MiB less available on the host",
+        f"memory of each: {memory.total / many / 1024:.1f} MiB proportional, of it the guest's "
+        f"{(memory.guest + memory.kernel) / many / 1024:.1f}; the host has {taken:.1f} MiB less",
         f"all removed by one rm -f in {removed:.2f} s",
     ]
     title = f"{many} containers at once, s"

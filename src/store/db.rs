@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
@@ -15,6 +16,9 @@ const MIGRATIONS: &[&str] = &[images::SCHEMA, containers::SCHEMA];
 
 /// How long a command waits for another one's transaction.
 const BUSY: Duration = Duration::from_secs(30);
+
+/// The log's pages after which it is written back; whoever opens it alone reads all of them.
+const LOG_PAGES: i64 = 100;
 
 /// Opens the database, creating and migrating it as needed.
 pub fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -35,6 +39,12 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "synchronous", "normal")
         .map_err(fail)?;
     db.pragma_update(None, "foreign_keys", true).map_err(fail)?;
+    // Otherwise every command that uses the database alone would write the log back at its end
+    // and begin a new one, and wait for the disk at both.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(fail)?;
+    db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)
+        .map_err(fail)?;
     if version > MIGRATIONS.len() {
         return Err(StoreError::Newer {
             path: path.to_owned(),

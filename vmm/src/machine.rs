@@ -142,6 +142,12 @@ impl Machine {
         i32::try_from(self.vmm.id()).unwrap_or(-1)
     }
 
+    /// Send the whole tree to its end without waiting for it; [`Machine::kill`] does.
+    pub fn begin_kill(&mut self) {
+        // Fails only when the process is gone already, which is what is wanted.
+        let _ = self.vmm.kill();
+    }
+
     /// Kill the whole tree and wait until every process of it is gone.
     pub fn kill(&mut self) {
         // Reports that are still unread may carry descriptors of children.

@@ -112,7 +112,7 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
         container,
     };
     let end = body.run(start, input_queue).await;
-    body.finish(&end).await;
+    let ending = body.finish(&end).await;
     drop(lock);
     if end.unstarted {
         hub.started(ControlReply::Error {
@@ -124,6 +124,8 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
     let _ = starter.await;
     acceptor.abort();
     let _ = acceptor.await;
+    // Waits for the last of its processes, which nobody else needs to.
+    drop(ending);
     Ok(())
 }
 
@@ -266,7 +268,9 @@ impl Body {
         }
     }
 
-    async fn finish(&mut self, end: &End) {
+    /// Ends the machine and remembers how. What is never started again is returned while its
+    /// memory is still being given back.
+    async fn finish(&mut self, end: &End) -> Option<Machine> {
         let flush = !end.unstarted && !self.container.config.auto_remove && end.error.is_empty();
         if flush {
             let flushed = stop::ask(&self.hub, Request::Shutdown);
@@ -276,8 +280,13 @@ impl Body {
                 Err(_) => eprintln!("hull supervisor: the guest did not flush its disk in time"),
             }
         }
-        if let Some(mut machine) = self.hub.machine.borrow_mut().take() {
-            machine.kill();
+        let mut ending = self.hub.machine.borrow_mut().take();
+        if let Some(machine) = &mut ending {
+            if self.container.config.auto_remove {
+                machine.begin_kill();
+            } else {
+                machine.kill();
+            }
         }
         let remembered = if self.container.config.auto_remove {
             self.store
@@ -292,6 +301,7 @@ impl Body {
         }
         let run_dir = self.store.paths().container_run_dir(&self.container.id);
         let _ = std::fs::remove_file(run_dir.join("control"));
+        ending
     }
 }
 
