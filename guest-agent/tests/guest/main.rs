@@ -1,5 +1,4 @@
 //! The agent as a whole, in namespaces on this machine.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
