@@ -62,7 +62,8 @@ pub struct Limits {
     pub layer_bytes: u64,
     /// Files that one layer may hold.
     pub layer_files: u64,
-    /// Layers that one image may have.
+    /// Layers that one image may have; by default what a machine takes as partitions of one
+    /// disk, with room for the emulators and a layer of directory attributes.
     pub layers: usize,
     /// Bytes of one manifest or image configuration.
     pub manifest_bytes: u64,
@@ -75,7 +76,7 @@ impl Default for Limits {
         Self {
             layer_bytes: 64 << 30,
             layer_files: 5_000_000,
-            layers: 500,
+            layers: 198,
             manifest_bytes: 4 << 20,
             parallel_downloads: 3,
         }

@@ -13,6 +13,56 @@ const NOT_YET: [&str; 32] = [
     "unpause", "update", "volume",
 ];
 
+/// Options of docker's `run` and `create` that hull does not have yet.
+const OPTIONS_NOT_YET: [&str; 40] = [
+    "--annotation",
+    "--blkio-weight",
+    "--cgroup-parent",
+    "--cgroupns",
+    "--cpu-period",
+    "--cpu-quota",
+    "--cpu-shares",
+    "--cpuset-cpus",
+    "--device",
+    "--device-cgroup-rule",
+    "--device-read-bps",
+    "--device-write-bps",
+    "--dns-option",
+    "--dns-search",
+    "--domainname",
+    "--gpus",
+    "--health-cmd",
+    "--health-interval",
+    "--health-retries",
+    "--health-timeout",
+    "--ip",
+    "--ip6",
+    "--ipc",
+    "--label-file",
+    "--link",
+    "--log-opt",
+    "--mac-address",
+    "--memory-swap",
+    "--mount",
+    "--network-alias",
+    "--no-healthcheck",
+    "--pid",
+    "--publish",
+    "--publish-all",
+    "--restart",
+    "--runtime",
+    "--storage-opt",
+    "--use-api-socket",
+    "--uts",
+    "--volumes-from",
+];
+
+/// Whether `argument` is such an option, or the short form of one.
+pub fn is_option_not_yet(argument: &str) -> bool {
+    let name = argument.split('=').next().unwrap_or(argument);
+    matches!(name, "-p" | "-P") || OPTIONS_NOT_YET.contains(&name)
+}
+
 /// One line that says so, and docker's exit code.
 pub fn explain(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let word = words
@@ -24,4 +74,15 @@ pub fn explain(words: &[OsString]) -> anyhow::Result<ExitCode> {
     }
     let message = format!("{word:?} is not a hull command, see hull --help");
     Err(Failure::new(1, message).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_options_are_told_from_mistakes() {
+        assert!(is_option_not_yet("-p") && is_option_not_yet("--restart=always"));
+        assert!(!is_option_not_yet("--restrat") && !is_option_not_yet("-q"));
+    }
 }

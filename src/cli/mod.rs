@@ -16,7 +16,7 @@ mod units;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use context::Context;
@@ -117,6 +117,12 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
             return ExitCode::from(1);
         }
         _ => {}
+    }
+    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && missing::is_option_not_yet(argument)
+    {
+        eprintln!("hull: option {argument} is not there yet");
+        return ExitCode::from(125);
     }
     let text = error.render().to_string();
     let first = text.lines().next().unwrap_or_default();

@@ -343,6 +343,15 @@ fn commands_that_are_not_there_yet_say_so() {
         let error = hull.fails(&[word, "ls"], 125);
         assert!(error.contains("not there yet"), "{error}");
     }
+    for option in [
+        "-p=80:80",
+        "--publish=80:80",
+        "--restart=always",
+        "--mount=type=bind",
+    ] {
+        let error = hull.fails(&["run", option, "busybox"], 125);
+        assert!(error.contains("not there yet"), "{error}");
+    }
     let error = hull.fails(&["frobnicate"], 1);
     assert!(error.contains("frobnicate"), "{error}");
 }

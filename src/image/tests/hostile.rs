@@ -103,7 +103,7 @@ fn ten_thousand_layers() {
             manifest["layers"] = vec![layer; 10_000].into();
         },
     );
-    refused(many, "10000 layers, and the limit is 500");
+    refused(many, "10000 layers, and the limit is 198");
 }
 
 #[test]
