@@ -217,9 +217,12 @@ fn garbage_closes_the_connection_and_nothing_else() {
     assert_eq!(rest, b"");
     assert_eq!(
         guest
-            .exec("look", "ls /began; ps | grep -c 'sleep 100[0]'")
+            .exec(
+                "look",
+                "while ! [ -e /began ]; do sleep 0.05; done; ps | grep -c 'sleep 100[0]'"
+            )
             .text(),
-        "/began\n3\n"
+        "3\n"
     );
     assert!(guest.agent_is_alive());
     drop(main);
