@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use support::{ask, ask_with, boot, config, end, open};
-use vmm::{Disk, DiskSource, Event, Machine};
+use vmm::{DirShare, Disk, DiskSource, Event, Machine};
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(vmm::VMM_ARGUMENT) {
@@ -129,11 +129,20 @@ fn disks() {
             durable: false,
         },
     }];
+    config.shares = vec![DirShare {
+        tag: "data".to_owned(),
+        source: directory.path().to_owned(),
+        read_only: true,
+    }];
     let machine = boot(&config);
     let rate = |time: Duration| size as f64 / 1e6 / time.as_secs_f64();
     let begin = Instant::now();
     assert_eq!(ask(&machine, "scan /dev/vda"), size.to_string());
     println!("disk read {:.0} MB/s", rate(begin.elapsed()));
+    assert_eq!(ask(&machine, "mount data /data virtiofs ro"), "ok");
+    let begin = Instant::now();
+    assert_eq!(ask(&machine, "scan /data/disk"), size.to_string());
+    println!("share read {:.0} MB/s", rate(begin.elapsed()));
 }
 
 /// Many machines at once: until all listen, and what each takes.

@@ -96,7 +96,9 @@ pub struct MachineConfig {
     pub arch: GuestArch,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// Virtual CPUs.
+    /// Virtual CPUs. Under `uml` more than one needs the kernel's seccomp mode, in which a
+    /// hostile program of the guest can get at the guest's own kernel; the host's wall around
+    /// both is the same.
     pub cpus: u32,
     /// The guest kernel: a static user-mode Linux program for `uml`, a boot image for `tcg`.
     pub kernel: PathBuf,

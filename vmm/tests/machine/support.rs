@@ -33,33 +33,39 @@ pub fn kernel(name: &str) -> PathBuf {
 pub fn initramfs() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest/init.rs");
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let own = tempfile::tempdir_in(directory).unwrap();
-        let init = own.path().join("init");
-        let status = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
-            .args([
-                "--edition=2024",
-                "-O",
-                "-C",
-                "target-feature=+crt-static",
-                "-C",
-                "strip=symbols",
-            ])
-            .args(["-C", "panic=abort", "-o"])
-            .args([&init, &source])
-            .status()
-            .unwrap();
-        assert!(status.success(), "cannot build the test guest");
-        let mut cpio = Vec::new();
-        entry(&mut cpio, 1, "init", 0o100_755, &fs::read(&init).unwrap());
-        entry(&mut cpio, 0, "TRAILER!!!", 0, &[]);
-        let path = directory.join("test-initramfs.cpio");
-        let aside = own.path().join("cpio");
-        fs::write(&aside, cpio).unwrap();
-        fs::rename(aside, &path).unwrap();
-        path
+        let compiler = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+        build("test-initramfs.cpio", Command::new(compiler))
     })
+}
+
+/// Build the test guest with a compiler and pack it.
+pub fn build(name: &str, mut compiler: Command) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest/init.rs");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let own = tempfile::tempdir_in(directory).unwrap();
+    let init = own.path().join("init");
+    let status = compiler
+        .args([
+            "--edition=2024",
+            "-O",
+            "-C",
+            "target-feature=+crt-static",
+            "-C",
+            "strip=symbols",
+        ])
+        .args(["-C", "panic=abort", "-o"])
+        .args([&init, &source])
+        .status()
+        .unwrap();
+    assert!(status.success(), "cannot build the test guest");
+    let mut cpio = Vec::new();
+    entry(&mut cpio, 1, "init", 0o100_755, &fs::read(&init).unwrap());
+    entry(&mut cpio, 0, "TRAILER!!!", 0, &[]);
+    let path = directory.join(name);
+    let aside = own.path().join("cpio");
+    fs::write(&aside, cpio).unwrap();
+    fs::rename(aside, &path).unwrap();
+    path
 }
 
 /// One file of a `newc` cpio archive.

@@ -1,11 +1,13 @@
 //! Machines under QEMU's translator: the same devices behind another front end.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
 
 use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig, StopReason};
 
 use crate::life::processes_named;
-use crate::support::{ask, ask_with, boot, config, end, kernel, open};
+use crate::support::{ask, ask_with, boot, build, config, end, kernel, open};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("tcg::every_device_works", every_device_works),
@@ -18,6 +20,7 @@ pub const TESTS: &[(&str, fn())] = &[
         "tcg::ordinary_users_have_machines_too",
         ordinary_users_have_machines_too,
     ),
+    ("tcg::arm_guests_run", arm_guests_run),
 ];
 
 fn tcg(name: &str) -> MachineConfig {
@@ -102,4 +105,40 @@ fn several_cpus() {
 
 fn ordinary_users_have_machines_too() {
     crate::life::as_ordinary_user(EngineKind::Tcg, "vmlinux-x86_64");
+}
+
+/// The test guest for ARM, with Debian's cross compiler (`libstd-rust-web-dev:arm64`).
+fn arm_initramfs() -> PathBuf {
+    let mut compiler = Command::new("/usr/bin/rustc");
+    compiler.args([
+        "--target=aarch64-unknown-linux-gnu",
+        "-C",
+        "linker=aarch64-linux-gnu-gcc",
+    ]);
+    build("test-initramfs-arm.cpio", compiler)
+}
+
+fn arm_guests_run() {
+    let mut config = tcg("tcg-arm");
+    config.arch = GuestArch::Aarch64;
+    config.kernel = kernel("Image-aarch64");
+    config.initramfs = arm_initramfs();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("file"), "shared").unwrap();
+    config.disks = vec![Disk {
+        serial: "layers".to_owned(),
+        source: DiskSource::Partitions(vec![directory.path().join("file")]),
+    }];
+    config.shares = vec![DirShare {
+        tag: "data".to_owned(),
+        source: directory.path().to_owned(),
+        read_only: true,
+    }];
+    let mut machine = boot(&config);
+    assert!(ask(&machine, "read /proc/cpuinfo").contains("CPU architecture: 8"));
+    assert!(ask_with(&machine, "read /dev/vda1", &[]).starts_with(b"shared"));
+    assert_eq!(ask(&machine, "mount data /data virtiofs ro"), "ok");
+    assert_eq!(ask(&machine, "read /data/file"), "shared");
+    drop(open(&machine, "poweroff"));
+    assert_eq!(end(&mut machine), StopReason::PowerOff);
 }
