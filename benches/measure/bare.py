@@ -1,6 +1,8 @@
 """The bare guest that hull is compared with: the same kernel, command line, memory size and
 CPU pinning as hull's, without devices, jail and agent, and an init that powers off at once."""
 
+import contextlib
+import copy
 import os
 import shutil
 
@@ -9,7 +11,7 @@ from .process import Failed, measure, spawn
 from .setting import PLACE, ROOT, output
 
 # As hull gives it to its guests.
-ENVIRONMENT = {"TMPDIR": "/dev/shm"}
+ENVIRONMENT = {"HOME": "/"}
 
 DIRECTORY = 0o40755
 EXECUTABLE = 0o100755
@@ -25,6 +27,8 @@ class BareGuest:
             self.pinned = len(os.sched_getaffinity(guest)) == 1
         finally:
             hull.clean_up()
+        # Where files for its memory are made; without one it makes its memory by itself.
+        self.memory = None
         initramfs = initramfs_that_ends()
         if engine == "uml":
             self.command = [str(hull.assets / "kernels/linux-um"), *bare_uml(words, initramfs)]
@@ -34,13 +38,45 @@ class BareGuest:
             replace_after(self.command, "-kernel", str(hull.assets / "kernels" / kernel))
             replace_after(self.command, "-initrd", initramfs)
 
+    def with_huge_pages(self):
+        """The same user-mode Linux with its memory where hull's guests have theirs."""
+        guest = copy.copy(self)
+        guest.memory = huge_pages()
+        return guest
+
     def measure(self):
         """One boot to its end."""
-        return measure(self.command, ENVIRONMENT, self.pinned, str(PLACE / "stderr"))
+        with self.started_with() as command:
+            return measure(command, ENVIRONMENT, self.pinned, str(PLACE / "stderr"))
 
     def start(self):
         """One boot that is not waited for."""
-        return spawn(self.command, ENVIRONMENT, self.pinned, str(PLACE / "stderr"))
+        with self.started_with() as command:
+            return spawn(command, ENVIRONMENT, self.pinned, str(PLACE / "stderr"))
+
+    @contextlib.contextmanager
+    def started_with(self):
+        """The command, while what it inherits is open."""
+        if self.memory is None:
+            yield self.command
+            return
+        file = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600, dir_fd=self.memory)
+        os.set_inheritable(file, True)
+        try:
+            yield [*self.command, f"memory_fd={file}"]
+        finally:
+            os.close(file)
+
+
+def huge_pages():
+    """A directory in memory, in huge pages, that only its descriptor leads to; needs root."""
+    place = PLACE / "memory"
+    place.mkdir(exist_ok=True)
+    output(["mount", "-t", "tmpfs", "-o", "huge=within_size", "hull-bench", place])
+    try:
+        return os.open(place, os.O_DIRECTORY)
+    finally:
+        output(["umount", "--lazy", place])
 
 
 def find(hull, container):
@@ -54,7 +90,8 @@ def find(hull, container):
 
 def bare_uml(words, initramfs):
     """User-mode Linux's arguments without devices and with another initramfs."""
-    kept = [w for w in words[1:] if not w.startswith(("virtio_uml.device=", "initrd="))]
+    others = ("virtio_uml.device=", "initrd=", "memory_fd=")
+    kept = [word for word in words[1:] if not word.startswith(others)]
     return [f"initrd={initramfs}", *kept]
 
 

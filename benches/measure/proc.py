@@ -8,7 +8,8 @@ MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+\s*(.*)$")
 
 # The name of user-mode Linux's main process, whose image is at the lowest of its addresses.
 GUEST_KERNEL = "linux-um"
-GUEST_MEMORY = "/memfd:"
+# A file without a name: a memfd, or one that was made without one.
+GUEST_MEMORY = ("/memfd:", "/#")
 
 
 def tree(pid):
@@ -56,10 +57,10 @@ def memory(pids):
     """The memory of some processes. As each page's size is divided among those who map it, the
     sum counts every page once.
 
-    A guest's memory is a memfd: whatever maps one (the guest kernel's process, those of the
+    A guest's memory is a file without a name: whatever maps one (the guest kernel's process, those of the
     guest's processes, the devices', QEMU) has pages of it that the guest touched. User-mode
     Linux has its image and its memory map at guest-physical addresses that are not in the
-    memfd; under QEMU the same things are.
+    file; under QEMU the same things are.
     """
     result = Memory()
     for pid in pids:
