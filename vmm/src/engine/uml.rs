@@ -2,6 +2,7 @@
 //! that it traces.
 
 use std::ffi::CString;
+use std::os::fd::RawFd;
 
 use super::{Attachment, GuestProgram};
 use crate::launch::LaunchSpec;
@@ -9,11 +10,17 @@ use crate::launch::LaunchSpec;
 /// Skips the kernel's calibration of a delay loop that nothing in it depends on.
 const LOOPS_PER_JIFFY: &str = "lpj=36000000";
 
-/// The guest's command line.
-pub(crate) fn program(spec: &LaunchSpec, initramfs: &str, devices: &[Attachment]) -> GuestProgram {
+/// The guest's command line. Its memory is the file that it finds open at `memory`.
+pub(crate) fn program(
+    spec: &LaunchSpec,
+    initramfs: &str,
+    memory: RawFd,
+    devices: &[Attachment],
+) -> GuestProgram {
     let mut arguments = vec![
         format!("hull-guest:{}", spec.name),
         format!("mem={}M", spec.memory_mib),
+        format!("memory_fd={memory}"),
         format!("initrd={initramfs}"),
         "rdinit=/init".to_owned(),
         // The main console is the pipe on descriptor 1; there is no other.

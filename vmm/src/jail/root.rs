@@ -74,7 +74,7 @@ impl Root {
             RootFile::Scratch(path, size) => {
                 let target = inside(path);
                 fs::create_dir_all(&target).step(step)?;
-                tmpfs(&target, size).step(step)
+                tmpfs(&target, size, "").step(step)
             }
             RootFile::Copy(path, mut source) => {
                 let mut target = create(path).step(step)?;
@@ -121,6 +121,28 @@ impl Root {
         }
     }
 
+    /// Make a file for a guest's memory, which has no name anywhere. It is in huge pages where
+    /// the host has them: a touched page of such a file costs a tenth of another's.
+    pub(crate) fn memory(&self, size: u64) -> Result<File, JailError> {
+        let step = "make the guest's memory";
+        // Its file system is there only until the file is open.
+        let place = inside("/memory");
+        fs::create_dir(&place).step(step)?;
+        tmpfs(&place, size, ",huge=within_size")
+            .or_else(|_| tmpfs(&place, size, ""))
+            .step(step)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_TMPFILE)
+            .open(&place)
+            .step(step)?;
+        umount2(&place, MntFlags::MNT_DETACH).step(step)?;
+        fs::remove_dir(&place).step(step)?;
+        file.set_len(size).step(step)?;
+        Ok(file)
+    }
+
     /// Make it the root directory of this process, with the host's gone.
     pub(crate) fn enter(self) -> Result<(), JailError> {
         let step = "enter the machine's root directory";
@@ -138,9 +160,9 @@ impl Root {
     }
 }
 
-fn tmpfs(target: &Path, size: u64) -> nix::Result<()> {
+fn tmpfs(target: &Path, size: u64, more: &str) -> nix::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let options = format!("size={size},nr_inodes=4096,mode=0755");
+    let options = format!("size={size},nr_inodes=4096,mode=0755{more}");
     mount(
         Some("hull"),
         target,

@@ -18,7 +18,7 @@ use crate::devices::block::{Block, Disk};
 use crate::devices::rng::Rng;
 use crate::devices::vsock::Vsock;
 use crate::devices::{VirtioDevice, kind};
-use crate::engine::{Attachment, GuestProgram, tcg, uml};
+use crate::engine::{Attachment, tcg, uml};
 use crate::jail::{self, Role, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
@@ -79,7 +79,7 @@ pub(super) fn boot(
         disks,
         ..
     } = files;
-    let executable = enter_root(kernel, emulator, initramfs, cpu_information)?;
+    let (executable, memory) = enter_root(spec, kernel, emulator, initramfs, cpu_information)?;
     jail::drop_capabilities()?;
     let poller = Poller::new().while_doing("make an event poll")?;
     let ready = Arc::new(AtomicBool::new(false));
@@ -105,9 +105,17 @@ pub(super) fn boot(
     let (reader, writer) = io::pipe().while_doing("make a pipe")?;
     let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
         .while_doing("make the guest's console")?;
+    let program = match memory {
+        Some(memory) => {
+            let descriptor = memory.as_raw_fd();
+            ends.descriptors.push(memory.into());
+            uml::program(spec, INITRAMFS, descriptor, &ends.attachments)
+        }
+        None => tcg::program(spec, KERNEL, INITRAMFS, &ends.attachments),
+    };
     let guest = guest::spawn(Start {
-        program: &program(spec, &ends.attachments),
-        sockets: &ends.sockets,
+        program: &program,
+        descriptors: &ends.descriptors,
         executable,
         console: File::from(OwnedFd::from(writer)),
         role: match spec.engine {
@@ -127,47 +135,42 @@ pub(super) fn boot(
     })
 }
 
-fn program(spec: &LaunchSpec, attachments: &[Attachment]) -> GuestProgram {
-    match spec.engine {
-        EngineKind::Uml => uml::program(spec, INITRAMFS, attachments),
-        EngineKind::Tcg => tcg::program(spec, KERNEL, INITRAMFS, attachments),
-    }
-}
-
-/// Make the root directory and enter it. Returns the program to execute.
+/// Make the root directory and enter it. Returns the program to execute, and the guest's
+/// memory if that program does not make it by itself.
 fn enter_root(
+    spec: &LaunchSpec,
     kernel: OwnedFd,
     emulator: Option<OwnedFd>,
     initramfs: OwnedFd,
     cpu_information: &[u8],
-) -> Result<OwnedFd, Failure> {
+) -> Result<(OwnedFd, Option<File>), Failure> {
     let root = Root::new(ROOT_SIZE)?;
     root.add(RootFile::Device("/dev/null"))?;
     // For what is needed until the guest has booted.
     root.add(RootFile::Scratch(SCRATCH, SCRATCH_SIZE))?;
     root.add(RootFile::Copy(INITRAMFS, File::from(initramfs)))?;
-    let executable = match emulator {
+    let started = match emulator {
         None => {
             root.add(RootFile::Bytes("/proc/cpuinfo", cpu_information))?;
-            kernel
+            (kernel, Some(root.memory(u64::from(spec.memory_mib) << 20)?))
         }
         Some(emulator) => {
             root.add(RootFile::Copy(KERNEL, File::from(kernel)))?;
             for directory in tcg::HOST_DIRECTORIES {
                 root.add(RootFile::ReadOnly(directory))?;
             }
-            emulator
+            (emulator, None)
         }
     };
     root.enter()?;
     Root::freeze()?;
-    Ok(executable)
+    Ok(started)
 }
 
 /// The guest's ends of the devices' sockets, and what the engine needs to know of them.
 #[derive(Default)]
 struct Ends {
-    sockets: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
     attachments: Vec<Attachment>,
 }
 
@@ -180,7 +183,7 @@ impl Ends {
             socket: theirs.as_raw_fd(),
             tag,
         });
-        self.sockets.push(theirs.into());
+        self.descriptors.push(theirs.into());
         Ok(ours)
     }
 }

@@ -22,8 +22,8 @@ pub(super) struct Start<'a> {
     pub(super) program: &'a GuestProgram,
     /// The executable.
     pub(super) executable: OwnedFd,
-    /// Its ends of the devices' sockets.
-    pub(super) sockets: &'a [OwnedFd],
+    /// What it finds open: its ends of the devices' sockets, and its memory.
+    pub(super) descriptors: &'a [OwnedFd],
     /// Its standard output and error.
     pub(super) console: File,
     /// What its program is.
@@ -83,9 +83,9 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     }
     // Nothing but the standard descriptors and these reaches the guest's program.
     super::fds::close_others_on_exec().while_doing("close descriptors")?;
-    for socket in start.sockets {
+    for descriptor in start.descriptors {
         let inherit = FcntlArg::F_SETFD(FdFlag::empty());
-        fcntl(socket, inherit).while_doing("pass a device socket on")?;
+        fcntl(descriptor, inherit).while_doing("pass a descriptor on")?;
     }
     jail::confine(start.role)?;
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
