@@ -426,7 +426,8 @@ pub fn send(stream: &mut UnixStream, request: &Request) {
         request: request.clone(),
     };
     let payload = serde_json::to_vec(&envelope).unwrap();
-    write_frame(stream, FrameKind::Request, &payload).unwrap();
+    // A refused connection fails here or when the answer is read.
+    let _ = write_frame(stream, FrameKind::Request, &payload);
 }
 
 pub fn receive(stream: &mut UnixStream) -> Response {
