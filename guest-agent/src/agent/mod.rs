@@ -242,6 +242,8 @@ impl Agent {
                     let refused = accept4(self.setup.listener.as_raw_fd(), flags);
                     drop(refused.and_then(crate::sys::io::adopt));
                     self.spare = self.setup.common.null.try_clone().ok();
+                    // Other events come first now: one of them may free descriptors.
+                    return;
                 }
                 Err(_) => return,
             }
