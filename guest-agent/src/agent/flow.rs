@@ -295,3 +295,90 @@ fn put(piece: &[u8], stdin: &mut Option<Input>) -> usize {
     }
     piece.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::OFlag;
+    use proptest::prelude::*;
+
+    /// Frames as the host sends them, and the bytes that the process must read.
+    fn conversation() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+        let payload = proptest::collection::vec(any::<u8>(), 0..500);
+        proptest::collection::vec(payload, 0..8).prop_map(|payloads| {
+            let mut frames = Vec::new();
+            for payload in &payloads {
+                frames.extend_from_slice(&encode_header(FrameKind::Stdin, payload.len()));
+                frames.extend_from_slice(payload);
+            }
+            frames.extend_from_slice(&encode_header(FrameKind::StdinClose, 0));
+            (frames, payloads.concat())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn input_arrives_whole_however_it_is_cut(
+            (frames, expected) in conversation(),
+            cuts in proptest::collection::vec(1usize..300, 1..40),
+        ) {
+            let (read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+            let mut stdin = Some(Input { fd: write_end, writable: true, grown: true });
+            let (mut left, mut inbox, mut at) = (0, Vec::new(), 0);
+            for cut in cuts.iter().cycle() {
+                if at == frames.len() {
+                    break;
+                }
+                let next = (at + cut).min(frames.len());
+                inbox.extend_from_slice(&frames[at..next]);
+                at = next;
+                let used = deliver(&inbox, &mut left, &mut stdin).unwrap();
+                inbox.drain(..used);
+                prop_assert!(inbox.len() < HEADER_LEN);
+            }
+            prop_assert!(stdin.is_none() && inbox.is_empty());
+            let mut seen = vec![0; expected.len() + 1];
+            let len = if expected.is_empty() { 0 } else { read(&read_end, &mut seen).unwrap() };
+            prop_assert_eq!(&seen[..len], &expected[..]);
+            prop_assert_eq!(read(&read_end, &mut seen), Ok(0));
+        }
+
+        #[test]
+        fn any_bytes_are_taken_or_refused_without_a_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100), left in 0usize..50,
+        ) {
+            let mut left = left;
+            if let Ok(used) = deliver(&bytes, &mut left, &mut None) {
+                prop_assert!(bytes.len() - used < HEADER_LEN);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_input_stops_the_connection_and_goes_on_later() {
+        let (read_end, write_end) =
+            nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+        let mut stdin = Some(Input {
+            fd: write_end,
+            writable: true,
+            grown: true,
+        });
+        let payload = vec![5; 200_000];
+        let mut bytes = encode_header(FrameKind::Stdin, payload.len()).to_vec();
+        bytes.extend_from_slice(&payload);
+        let (mut left, mut at, mut seen) = (0, 0, 0);
+        let mut space = vec![0; 10_000];
+        while at < bytes.len() {
+            let used = deliver(&bytes[at..], &mut left, &mut stdin).unwrap();
+            at += used;
+            if let Some(input) = stdin.as_mut().filter(|i| !i.writable) {
+                seen += read(&read_end, &mut space).unwrap();
+                input.writable = true;
+            }
+        }
+        while let Ok(len) = read(&read_end, &mut space) {
+            seen += len;
+        }
+        assert_eq!((seen, left), (payload.len(), 0));
+    }
+}

@@ -101,6 +101,8 @@ pub struct Agent {
     processes: BTreeMap<u64, Process>,
     /// Processes that may have more to do although no event will say so.
     busy: Vec<u64>,
+    /// A descriptor to give up when there are no others.
+    spare: Option<OwnedFd>,
     /// Keys are never used twice, so an event of something gone finds nothing.
     next_key: u64,
     scratch: Vec<u8>,
@@ -122,6 +124,7 @@ impl Agent {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let signals = SignalFd::with_flags(&mask, flags).map_err(failed)?;
         let agent = Self {
+            spare: setup.common.null.try_clone().ok(),
             epoll,
             signals,
             setup,
@@ -228,30 +231,39 @@ impl Agent {
     }
 
     fn accept(&mut self) {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         loop {
-            let fd = match accept4(self.setup.listener.as_raw_fd(), flags) {
-                Ok(fd) => match crate::sys::io::adopt(fd) {
-                    Ok(fd) => fd,
-                    Err(_) => return,
-                },
-                Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            match accept4(self.setup.listener.as_raw_fd(), flags).and_then(crate::sys::io::adopt) {
+                Ok(fd) => self.admit(fd),
+                Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+                Err(Errno::EMFILE | Errno::ENFILE) if self.spare.take().is_some() => {
+                    // Out of descriptors: the spare one takes the connection and closes it,
+                    // or it would wait for ever and keep us awake.
+                    let refused = accept4(self.setup.listener.as_raw_fd(), flags);
+                    drop(refused.and_then(crate::sys::io::adopt));
+                    self.spare = self.setup.common.null.try_clone().ok();
+                    // Other events come first now: one of them may free descriptors.
+                    return;
+                }
                 Err(_) => return,
-            };
-            if self.connections.len() >= MAX_CONNECTIONS {
-                continue;
             }
-            let key = self.key();
-            let events = EpollFlags::EPOLLIN
-                | EpollFlags::EPOLLOUT
-                | EpollFlags::EPOLLRDHUP
-                | EpollFlags::EPOLLET;
-            if self
-                .watch(fd.as_fd(), Source::Connection(key), events)
-                .is_ok()
-            {
-                self.connections.insert(key, Connection::new(fd));
-            }
+        }
+    }
+
+    fn admit(&mut self, fd: OwnedFd) {
+        if self.connections.len() >= MAX_CONNECTIONS {
+            return;
+        }
+        let key = self.key();
+        let events = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLET;
+        if self
+            .watch(fd.as_fd(), Source::Connection(key), events)
+            .is_ok()
+        {
+            self.connections.insert(key, Connection::new(fd));
         }
     }
 

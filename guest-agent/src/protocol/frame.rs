@@ -119,3 +119,83 @@ pub fn write_frame(writer: &mut impl Write, kind: FrameKind, payload: &[u8]) -> 
     writer.write_all(payload)?;
     writer.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn kinds() -> impl Strategy<Value = FrameKind> {
+        (1u8..8).prop_map(|byte| FrameKind::from_byte(byte).unwrap())
+    }
+
+    #[test]
+    fn what_is_not_of_the_protocol_is_refused() {
+        assert!(matches!(
+            decode_header(*b"GET / HT"),
+            Err(FrameError::BadHeader(_))
+        ));
+        assert!(matches!(
+            decode_header([0; 8]),
+            Err(FrameError::BadHeader(_))
+        ));
+        assert!(matches!(
+            decode_header([8, 0, 0, 0, 0, 0, 0, 0]),
+            Err(FrameError::BadHeader(_))
+        ));
+        assert!(matches!(
+            decode_header([3, 0, 1, 0, 0, 0, 0, 0]),
+            Err(FrameError::BadHeader(_))
+        ));
+        let long = encode_header(FrameKind::Stdin, MAX_PAYLOAD + 1);
+        assert!(
+            matches!(decode_header(long), Err(FrameError::TooLong(n)) if n as usize == MAX_PAYLOAD + 1)
+        );
+        let whole = encode_header(FrameKind::Stdin, MAX_PAYLOAD);
+        assert_eq!(
+            decode_header(whole).unwrap(),
+            (FrameKind::Stdin, MAX_PAYLOAD)
+        );
+        let refused = write_frame(&mut Vec::new(), FrameKind::Stdin, &vec![0; MAX_PAYLOAD + 1]);
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_back_and_a_cut_is_noticed(
+            frames in proptest::collection::vec((kinds(), proptest::collection::vec(any::<u8>(), 0..200)), 1..5),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let mut bytes = Vec::new();
+            let mut borders = vec![0];
+            for (kind, payload) in &frames {
+                write_frame(&mut bytes, *kind, payload).unwrap();
+                borders.push(bytes.len());
+            }
+            let mut reader = bytes.as_slice();
+            for (kind, payload) in &frames {
+                let frame = read_frame(&mut reader).unwrap().unwrap();
+                prop_assert_eq!((&frame.kind, &frame.payload), (kind, payload));
+            }
+            prop_assert!(read_frame(&mut reader).unwrap().is_none());
+
+            let cut = cut.index(bytes.len());
+            let mut reader = &bytes[..cut];
+            let end = loop {
+                match read_frame(&mut reader) {
+                    Ok(Some(_)) => {}
+                    other => break other,
+                }
+            };
+            prop_assert_eq!(end.is_ok(), borders.contains(&cut));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut reader = bytes.as_slice();
+            while let Ok(Some(frame)) = read_frame(&mut reader) {
+                prop_assert!(frame.payload.len() <= bytes.len());
+            }
+        }
+    }
+}

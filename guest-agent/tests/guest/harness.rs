@@ -37,7 +37,7 @@ cp /bin/busybox .
 /usr/sbin/pivot_root . old
 /busybox umount -l /old
 rmdir old
-exec /init --listener 100 --cgroup container "$@"
+exec /init --listener 90 --cgroup container "$@"
 "#;
 
 /// Puts the agent into a control group whose root it sees as its own.
@@ -107,8 +107,17 @@ impl Guest {
         Self::with_layers(&[more], false)
     }
 
+    /// A guest whose agent may open this many files.
+    pub fn with_open_files(open_files: u64) -> Self {
+        Self::build(&[&|_| {}], false, Some(open_files))
+    }
+
     /// A guest with these layers above busybox, the topmost first, and perhaps a disk.
     pub fn with_layers(layers: &[Layer<'_>], writable: bool) -> Self {
+        Self::build(layers, writable, None)
+    }
+
+    fn build(layers: &[Layer<'_>], writable: bool, open_files: Option<u64>) -> Self {
         let work = tempfile::tempdir().unwrap();
         for dir in ["root", "images", "cgroup"] {
             fs::create_dir(work.path().join(dir)).unwrap();
@@ -152,10 +161,17 @@ impl Guest {
             .env("ENTER", ENTER)
             .env("AGENT", env!("CARGO_BIN_EXE_hull-agent"));
         let fd = listener.as_raw_fd();
+        let limit = open_files.map(|n| nix::libc::rlimit {
+            rlim_cur: n,
+            rlim_max: n,
+        });
         // SAFETY: all calls are async-signal-safe and touch no memory of the parent.
         unsafe {
             command.pre_exec(move || {
-                nix::libc::dup2(fd, 100);
+                nix::libc::dup2(fd, 90);
+                if let Some(limit) = &limit {
+                    nix::libc::setrlimit(nix::libc::RLIMIT_NOFILE, limit);
+                }
                 // Whoever runs the tests may ignore signals; a guest's kernel does not.
                 for signal in 1..=64 {
                     nix::libc::signal(signal, nix::libc::SIG_DFL);
@@ -410,7 +426,8 @@ pub fn send(stream: &mut UnixStream, request: &Request) {
         request: request.clone(),
     };
     let payload = serde_json::to_vec(&envelope).unwrap();
-    write_frame(stream, FrameKind::Request, &payload).unwrap();
+    // A refused connection fails here or when the answer is read.
+    let _ = write_frame(stream, FrameKind::Request, &payload);
 }
 
 pub fn receive(stream: &mut UnixStream) -> Response {

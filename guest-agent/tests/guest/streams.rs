@@ -233,14 +233,33 @@ fn more_connections_than_can_be_are_refused() {
     if !possible() {
         return;
     }
-    let guest = Guest::new(NOTHING);
+    // An agent that may open a hundred descriptors.
+    let guest = Guest::with_open_files(100);
     let _main = guest.idle();
-    let mut idle = Vec::new();
-    // This test may open fewer descriptors than the agent takes connections.
-    for _ in 0..900 {
-        idle.push(guest.connect());
-    }
-    assert_eq!(guest.exec("one", "echo more").text(), "more\n");
-    drop(idle);
-    assert_eq!(guest.exec("two", "echo after").text(), "after\n");
+    let idle: Vec<UnixStream> = (0..200).map(|_| guest.connect()).collect();
+    let closed = idle.into_iter().filter_map(|mut stream| {
+        stream.set_nonblocking(true).unwrap();
+        // The agent takes connections in order: the last ones are refused, sooner or later.
+        match stream.read(&mut [0]) {
+            Ok(0) => None,
+            _ => Some(stream),
+        }
+    });
+    let mut open: Vec<UnixStream> = closed.collect();
+    let mut last = open.pop().unwrap();
+    last.set_nonblocking(false).unwrap();
+    assert_eq!(last.read(&mut [0]).unwrap(), 0);
+    drop(open);
+    // It may see the new connection before it has seen the end of all the others.
+    let answer = (0..100).find_map(|_| {
+        let mut stream = guest.connect();
+        send(
+            &mut stream,
+            &Request::Exec(Box::new(exec("after", "echo after"))),
+        );
+        let frame = read_frame(&mut stream).ok()??;
+        assert_eq!(frame.kind, FrameKind::Response);
+        Some(stream_out(stream).text())
+    });
+    assert_eq!(answer.as_deref(), Some("after\n"));
 }
