@@ -43,7 +43,8 @@ def carry(runtime, command, size, feed):
     source = subprocess.Popen(
         ["head", "-c", str(size if feed else 0), "/dev/zero"], stdout=subprocess.PIPE
     )
-    process = runtime.popen(*command, stdin=source.stdout, stdout=subprocess.PIPE)
+    files = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = runtime.popen(*command, stdin=source.stdout, **files)
     source.stdout.close()
     received, buffer = 0, bytearray(CHUNK)
     while count := os.readv(process.stdout.fileno(), [buffer]):
