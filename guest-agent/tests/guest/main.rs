@@ -5,3 +5,4 @@ mod harness;
 mod processes;
 mod root;
 mod streams;
+mod talk;
