@@ -51,7 +51,8 @@ exec unshare --cgroup --pid --ipc --uts --net --fork --kill-child sh -c '
 const CLEAN: &str = r#"
 mount --make-rprivate /
 mount -t cgroup2 none "$WORK/cgroup"
-for group in container agent .; do rmdir "$WORK/cgroup/$NAME/$group"; done
+cd "$WORK/cgroup"
+rmdir "$NAME/container" "$NAME/agent" "$NAME"
 "#;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
