@@ -20,11 +20,12 @@ fn main() {
     die(&error.message);
 }
 
-/// Says why on the console and powers the guest off: without its agent it is of no use.
+/// Says why on the console and ends the guest, which is of no use without its agent. A
+/// reboot ends every kind of machine of ours; a power-off halts those without ACPI for ever.
 fn die(reason: &str) {
     eprintln!("hull-agent: {reason}");
     if std::process::id() == 1 {
-        let _ = reboot(RebootMode::RB_POWER_OFF);
+        let _ = reboot(RebootMode::RB_AUTOBOOT);
     }
     std::process::exit(1);
 }

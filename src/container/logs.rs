@@ -192,7 +192,7 @@ mod tests {
         };
         assert_eq!(reader.next_record().unwrap(), Some(first));
         assert_eq!(reader.next_record().unwrap(), None);
-        writer.append(Stream::Stderr, 6, b"").unwrap();
+        writer.append(Stream::Stderr, 6, b"!").unwrap();
         assert_eq!(
             reader.next_record().unwrap().unwrap().stream,
             Stream::Stderr

@@ -338,13 +338,8 @@ mod tests {
         let root = dir.path().join("root");
         fs::create_dir(&root).unwrap();
         fs::write(root.join("f"), b"x").unwrap();
-        let set = std::process::Command::new("python3")
-            .arg("-c")
-            .arg("import os,sys; os.setxattr(sys.argv[1], 'user.hull', b'a\\0b')")
-            .arg(root.join("f"))
-            .status()
-            .unwrap();
-        assert!(set.success());
+        let path = CString::new(root.join("f").to_str().unwrap()).unwrap();
+        xattr::set(&path, c"user.hull", b"a\0b").unwrap();
         let file = dir.path().join("archive");
         write_archive(&root, File::create(&file).unwrap()).unwrap();
         let mut archive = tar::Archive::new(File::open(&file).unwrap());

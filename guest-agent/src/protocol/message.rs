@@ -103,12 +103,14 @@ pub struct Start {
     pub storage: Storage,
     /// The OCI runtime specification. The agent uses hostname, root.readonly, mounts
     /// (tmpfs and other virtual ones), process and linux (masked and read-only paths,
-    /// devices, sysctl, rootfs propagation); `process.user` counts only where
-    /// [`Start::user`] is empty.
+    /// devices, sysctl, rootfs propagation, and of the resources `pids` and `unified`, the
+    /// latter as values of files of the container's control group); `process.user` counts
+    /// only where [`Start::user`] is empty.
     pub spec: Spec,
     /// The image's or the user's `USER`: `name`, `uid`, `name:group`, `uid:gid`; resolved
     /// against the container's own `/etc/passwd` and `/etc/group`. Empty means
-    /// `process.user` of the specification.
+    /// `process.user` of the specification as it is; where an image has no `USER`, docker's
+    /// result comes from `0`, which adds root's groups and home.
     pub user: String,
     /// Extra groups by name or number (`--group-add`).
     pub groups: Vec<String>,
@@ -121,7 +123,8 @@ pub struct Start {
     pub architecture: String,
     /// Standard streams.
     pub stdio: Stdio,
-    /// The host's time at the moment of sending, nanoseconds since the epoch.
+    /// The host's time at the moment of sending, nanoseconds since the epoch; 0 leaves the
+    /// guest's clock as it is.
     pub clock_ns: u64,
     /// Fresh random bytes for the guest's pool.
     pub entropy: Vec<u8>,

@@ -39,3 +39,14 @@ pub fn get(path: &CStr, name: &CStr) -> nix::Result<Vec<u8>> {
     value.truncate(len as usize);
     Ok(value)
 }
+
+/// Sets one attribute.
+#[cfg(test)]
+pub fn set(path: &CStr, name: &CStr, value: &[u8]) -> nix::Result<()> {
+    // SAFETY: the value has the length that is passed; all pointers outlive the call.
+    Errno::result(unsafe {
+        let (value, len) = (value.as_ptr().cast(), value.len());
+        libc::lsetxattr(path.as_ptr(), name.as_ptr(), value, len, 0)
+    })?;
+    Ok(())
+}

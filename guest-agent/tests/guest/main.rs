@@ -10,3 +10,4 @@ mod harness;
 mod processes;
 mod root;
 mod streams;
+mod talk;

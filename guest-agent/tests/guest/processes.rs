@@ -6,9 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use guest_agent::protocol::{ErrorKind, MAIN_PROCESS, Request, Resize, Response, WindowSize};
 use oci_spec::runtime::{PosixRlimitBuilder, PosixRlimitType};
 
-use crate::harness::{
-    Guest, close_stdin, exec, possible, read_until, shell, start, stream_out, terminal, write_stdin,
-};
+use crate::harness::{Guest, possible};
+use crate::talk::{close_stdin, exec, read_until, shell, start, stream_out, terminal, write_stdin};
 
 const NOTHING: &dyn Fn(&std::path::Path) = &|_| {};
 

@@ -9,7 +9,8 @@ use std::process::Command;
 use guest_agent::protocol::{ErrorKind, Export, ProvidedFile, Request, Response, Storage};
 use oci_spec::runtime::{LinuxDeviceBuilder, LinuxDeviceType, Mount, MountBuilder, RootBuilder};
 
-use crate::harness::{Guest, exec, layer, possible, run, shell, stream_out, writable};
+use crate::harness::{Guest, possible, run};
+use crate::talk::{exec, layer, shell, stream_out, writable};
 
 const NOTHING: &dyn Fn(&Path) = &|_| {};
 
@@ -100,7 +101,7 @@ fn shutdown_ends_what_runs() {
     let mut request = shell("trap '' TERM; (while :; do echo x >> /log; done) & echo ready; wait");
     request.storage.writable = Some(writable());
     let mut main = guest.start(request);
-    crate::harness::read_until(&mut main, "ready");
+    crate::talk::read_until(&mut main, "ready");
     let (_, response) = guest.request(Request::Shutdown);
     assert!(matches!(response, Response::Ok { .. }), "{response:?}");
     assert_eq!(stream_out(main).exit.code, 137);
@@ -281,7 +282,7 @@ fn the_root_comes_out_as_an_archive() {
     );
     request.files.push(file("/etc/hosts", "secret"));
     let mut main = guest.start(request);
-    crate::harness::read_until(&mut main, "ready");
+    crate::talk::read_until(&mut main, "ready");
     let listing = export(&guest, Storage::default());
     for expected in [
         "data/three 4",

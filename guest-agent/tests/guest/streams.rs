@@ -8,9 +8,9 @@ use guest_agent::protocol::{
     ErrorKind, FrameKind, Request, Response, encode_header, read_frame, write_frame,
 };
 
-use crate::harness::{
-    Guest, close_stdin, exec, is_closed, possible, read_until, receive, send, shell, start,
-    stream_out, write_stdin,
+use crate::harness::{Guest, possible};
+use crate::talk::{
+    close_stdin, exec, is_closed, read_until, receive, send, shell, start, stream_out, write_stdin,
 };
 
 const NOTHING: &dyn Fn(&std::path::Path) = &|_| {};

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::unistd::Pid;
 
@@ -49,8 +47,6 @@ pub(super) struct Booted {
     pub(super) transports: Vec<VhostUser>,
     pub(super) console: Console,
     pub(super) guest: Pid,
-    /// Whether the agent has said that it listens.
-    pub(super) ready: Arc<AtomicBool>,
 }
 
 /// The poller's owner of a transport's descriptors.
@@ -82,8 +78,7 @@ pub(super) fn boot(
     let (executable, memory) = enter_root(spec, kernel, emulator, initramfs, cpu_information)?;
     jail::drop_capabilities()?;
     let poller = Poller::new().while_doing("make an event poll")?;
-    let ready = Arc::new(AtomicBool::new(false));
-    let devices = devices(channel, spec, disks, &poller, ready.clone())?;
+    let devices = devices(channel, spec, disks, &poller)?;
     let mut transports = Vec::new();
     let mut ends = Ends::default();
     let cache = MemoryCache::default();
@@ -131,7 +126,6 @@ pub(super) fn boot(
         transports,
         console,
         guest,
-        ready,
     })
 }
 
@@ -194,13 +188,11 @@ fn devices(
     spec: &LaunchSpec,
     disks: Vec<Vec<OwnedFd>>,
     poller: &Poller,
-    ready: Arc<AtomicBool>,
 ) -> Result<Vec<Box<dyn VirtioDevice>>, Failure> {
     let events = channel
         .duplicate()
         .while_doing("share the control channel")?;
     let on_ready = Box::new(move || {
-        ready.store(true, Ordering::Relaxed);
         // The guest has them in its memory. For user-mode Linux there is no kernel file.
         let _ = std::fs::remove_file(INITRAMFS);
         let _ = std::fs::remove_file(KERNEL);

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -106,12 +105,16 @@ impl<'a> Machine<'a> {
                         }
                     }
                     (0, CONSOLE) => {
-                        if !self.booted.console.pump() {
-                            let pipe = self.booted.console.pipe().as_fd();
+                        let console = &mut self.booted.console;
+                        if !console.pump() {
+                            let pipe = console.pipe().as_fd();
                             self.booted
                                 .poller
                                 .unwatch(pipe)
                                 .while_doing("leave the console")?;
+                        }
+                        if self.booted.console.switched_off() {
+                            return self.end_guest().map(Some);
                         }
                     }
                     (0, SHARES) => return Ok(Some(self.shares_end())),
@@ -122,8 +125,14 @@ impl<'a> Machine<'a> {
                         }
                     }
                     _ => {
-                        if self.device(*event)? {
-                            return self.end_guest().map(Some);
+                        if let Err(failure) = self.device(*event) {
+                            // A kernel that has said goodbye takes its queues apart while
+                            // they are still on.
+                            self.booted.console.drain();
+                            if self.booted.console.switched_off() {
+                                return self.end_guest().map(Some);
+                            }
+                            return Err(failure);
                         }
                     }
                 }
@@ -131,23 +140,21 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Something of a device; true when the guest has begun to switch itself off.
-    fn device(&mut self, event: Ready) -> Result<bool, Failure> {
+    fn device(&mut self, event: Ready) -> Result<(), Failure> {
         let index = (event.owner - 1) as usize / 2;
         let Some(transport) = self.booted.transports.get_mut(index) else {
-            return Ok(false);
+            return Ok(());
         };
         if event.owner == transport_owner(index) {
-            transport.transport_event(event)?;
-            Ok(transport.leaving() && self.booted.ready.load(Ordering::Relaxed))
+            Ok(transport.transport_event(event)?)
         } else {
-            transport.device_event(event)?;
-            Ok(false)
+            Ok(transport.device_event(event)?)
         }
     }
 
-    /// End a guest that is switching itself off. A kernel does that after the last write;
-    /// then it takes its devices apart one by one, which nobody needs to wait for.
+    /// End a guest that has switched itself off. What its kernel does after it has said so
+    /// is taking its devices apart, one by one, which nobody needs to wait for. Some machines
+    /// do not even end then.
     fn end_guest(&mut self) -> Result<StopReason, Failure> {
         nix::sys::signal::kill(self.booted.guest, Signal::SIGKILL).while_doing("end the guest")?;
         waitpid(self.booted.guest, None).while_doing("wait for the guest's process")?;

@@ -134,16 +134,20 @@ fn a_queue_is_set_up_and_served() {
     file.read_exact_at(&mut bytes, 0x8000).unwrap();
     assert_ne!(bytes, [0; 64]);
     assert!(call.read().unwrap() >= 1);
-    assert!(!transport.leaving());
     // A second request, announced by a kick.
     file.write_all_at(&[2, 0, 0, 0, 0, 0], 0x1002).unwrap();
     kick.write(1).unwrap();
     serve(&mut transport, &poller).unwrap();
     file.read_exact_at(&mut used, 0x2000).unwrap();
     assert_eq!(used[2..4], [2, 0]);
+    // Switched off, it is served no more.
     front.send(18, 1, &state(0, 0), &[]);
     serve(&mut transport, &poller).unwrap();
-    assert!(transport.leaving());
+    file.write_all_at(&[3, 0], 0x1002).unwrap();
+    kick.write(1).unwrap();
+    serve(&mut transport, &poller).unwrap();
+    file.read_exact_at(&mut used, 0x2000).unwrap();
+    assert_eq!(used[2..4], [2, 0]);
 }
 
 #[test]

@@ -90,7 +90,6 @@ impl VhostUser {
             poller,
             cache,
             acked: 0,
-            leaving: false,
             failure: None,
         }));
         let link = Some(BackendReqHandler::from_stream(stream, port.clone()));
@@ -110,11 +109,6 @@ impl VhostUser {
                 port.kick(index as usize)
             }
         }
-    }
-
-    /// Whether the guest has begun to switch the device off.
-    pub(crate) fn leaving(&self) -> bool {
-        self.port().leaving
     }
 
     /// One of the device's own descriptors is ready.
@@ -175,8 +169,6 @@ struct Port {
     poller: Poller,
     cache: MemoryCache,
     acked: u64,
-    /// Whether the guest has switched a running queue off: it is shutting down.
-    leaving: bool,
     /// A device failure that happened inside of a message's handler.
     failure: Option<TransportError>,
 }
@@ -372,7 +364,6 @@ impl VhostUserBackendReqHandlerMut for Port {
     fn get_vring_base(&mut self, index: u32) -> VhostResult<VhostUserVringState> {
         let poller = self.poller.clone();
         let (queue, ring) = self.at(index)?;
-        let running = queue.ready();
         queue.ring.set_ready(false);
         queue.interrupt = None;
         if let Some(kick) = ring.kick.take()
@@ -383,7 +374,6 @@ impl VhostUserBackendReqHandlerMut for Port {
                 .map_err(VhostError::ReqHandlerError)?;
         }
         let next = queue.ring.next_avail();
-        self.leaving |= running;
         Ok(VhostUserVringState::new(index, u32::from(next)))
     }
 
@@ -443,10 +433,7 @@ impl VhostUserBackendReqHandlerMut for Port {
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> VhostResult<()> {
-        let (queue, ring) = self.at(index)?;
-        ring.enabled = enable;
-        let leaving = !enable && queue.ready();
-        self.leaving |= leaving;
+        self.at(index)?.1.enabled = enable;
         self.update(index)
     }
 

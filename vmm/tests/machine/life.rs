@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use vmm::{DirShare, EngineKind, GuestArch, Machine, MachineConfig, StartError, StopReason};
 
-use crate::support::{ask, boot, config, end, initramfs, kernel, open};
+use crate::support::{ask, boot, config, end, initramfs, kernel, open, unique};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("life::boots_and_powers_off", boots_and_powers_off),
@@ -52,7 +52,9 @@ pub const BOOT_AND_WAIT: &str = "__boot_and_wait";
 
 /// The other side of the creator's death.
 pub fn boot_and_wait() -> ExitCode {
-    let _machine = boot(&config("orphan"));
+    let mut config = config("orphan");
+    config.name = std::env::args().nth(2).unwrap();
+    let _machine = boot(&config);
     println!("ready");
     let _ = std::io::stdin().read(&mut [0]);
     ExitCode::SUCCESS
@@ -61,6 +63,7 @@ pub fn boot_and_wait() -> ExitCode {
 fn death_of_the_creator_ends_everything() {
     let mut creator = Command::new(std::env::current_exe().unwrap())
         .arg(BOOT_AND_WAIT)
+        .arg(unique("orphan"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -253,6 +256,7 @@ fn reboot_does_not_start_again() {
 
 /// Every process whose command line contains a machine's name as a word of its own.
 pub fn processes_named(name: &str) -> Vec<i32> {
+    let name = unique(name);
     let own = std::process::id() as i32;
     fs::read_dir("/proc")
         .unwrap()

@@ -96,10 +96,15 @@ fn entry(cpio: &mut Vec<u8>, inode: u32, name: &str, mode: u32, data: &[u8]) {
     cpio.resize(cpio.len().next_multiple_of(4), 0);
 }
 
+/// A machine's name that no other run of the tests on this host uses.
+pub fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// A machine without disks.
 pub fn config(name: &str) -> MachineConfig {
     MachineConfig {
-        name: name.to_owned(),
+        name: unique(name),
         engine: EngineKind::Uml,
         arch: GuestArch::X86_64,
         memory_mib: 128,
