@@ -106,10 +106,10 @@ fn a_shell_in_a_terminal_resizes_interrupts_and_controls_jobs() {
     terminal.type_line("jobs; kill -9 %1; wait; echo done=yes");
     terminal.shows("done=yes");
     // A prompt that shows the status says when the shell reads again.
-    terminal.type_line("PS1='now=$? '");
-    terminal.shows("now=0 ");
+    terminal.type_line("PS1='now=$?> '");
+    terminal.shows("now=0>");
     terminal.type_line("(exit 3)");
-    terminal.shows("now=3 ");
+    terminal.shows("now=3>");
     terminal.keys(&["C-d"]);
     terminal.shows("code=3.");
 }
