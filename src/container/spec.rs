@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use guest_agent::protocol::runtime;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capabilities, Capability, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder,
     LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, PosixRlimit,
     PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::record::Config;
 
@@ -25,6 +28,9 @@ pub enum SpecError {
     /// A value that the specification does not take.
     #[error("the container's settings do not make an OCI runtime specification: {0}")]
     Oci(#[from] OciSpecError),
+    /// A value that the agent does not take.
+    #[error("the container's settings do not make a specification for the agent: {0}")]
+    Agent(#[from] serde_json::Error),
 }
 
 /// The search path of a process whose image sets none, docker's.
@@ -114,8 +120,25 @@ pub struct ProcessOptions {
     pub privileged: bool,
 }
 
+/// What the agent gets of a specification or of a part of one.
+fn for_agent<T: DeserializeOwned>(whole: &impl Serialize) -> Result<T, SpecError> {
+    Ok(serde_json::from_value(serde_json::to_value(whole)?)?)
+}
+
 /// The specification of `config`'s container.
-pub fn container_spec(config: &Config) -> Result<Spec, SpecError> {
+pub fn container_spec(config: &Config) -> Result<runtime::Spec, SpecError> {
+    for_agent(&whole_spec(config)?)
+}
+
+/// A process of `config`'s container.
+pub fn process_spec(
+    config: &Config,
+    options: &ProcessOptions,
+) -> Result<runtime::Process, SpecError> {
+    for_agent(&whole_process(config, options)?)
+}
+
+fn whole_spec(config: &Config) -> Result<Spec, SpecError> {
     let options = ProcessOptions {
         argv: config.argv(),
         tty: config.tty,
@@ -146,14 +169,13 @@ pub fn container_spec(config: &Config) -> Result<Spec, SpecError> {
         .root(root)
         .hostname(config.hostname.clone())
         .mounts(mounts(config)?)
-        .process(process_spec(config, &options)?)
+        .process(whole_process(config, &options)?)
         .linux(linux.build()?)
         .build()?;
     Ok(spec)
 }
 
-/// A process of `config`'s container.
-pub fn process_spec(config: &Config, options: &ProcessOptions) -> Result<Process, SpecError> {
+fn whole_process(config: &Config, options: &ProcessOptions) -> Result<Process, SpecError> {
     let mut env = config.env.clone();
     if options.tty && !config.env.iter().any(|v| v.starts_with("TERM=")) {
         env.insert(0, "TERM=xterm".to_owned());
@@ -408,29 +430,35 @@ mod tests {
             ..Config::default()
         };
         let spec = container_spec(&config).unwrap();
-        assert_eq!(spec.root().as_ref().unwrap().readonly(), Some(true));
-        let process = spec.process().as_ref().unwrap();
-        assert_eq!(process.cwd(), &PathBuf::from("/"));
-        assert!(
-            process
-                .env()
-                .as_ref()
-                .unwrap()
-                .contains(&"HOSTNAME=box".to_owned())
-        );
-        assert_eq!(process.rlimits().as_ref().unwrap()[0].soft(), 10);
-        let mounts = spec.mounts().as_ref().unwrap();
-        assert!(
-            mounts
-                .iter()
-                .any(|m| m.destination() == &PathBuf::from("/run"))
-        );
+        assert!(spec.root.readonly);
+        assert_eq!(spec.hostname.as_deref(), Some("box"));
+        let process = spec.process.unwrap();
+        assert_eq!(process.args, ["sh"]);
+        assert_eq!(process.cwd, PathBuf::from("/"));
+        assert!(process.env.contains(&"HOSTNAME=box".to_owned()));
+        let limit = runtime::Rlimit {
+            kind: "RLIMIT_NOFILE".to_owned(),
+            soft: 10,
+            hard: 20,
+        };
+        assert_eq!(process.rlimits, [limit]);
+        assert_eq!(process.capabilities.bounding.len(), 14);
+        assert_eq!(process.capabilities.ambient.len(), 0);
+        let run = spec
+            .mounts
+            .iter()
+            .find(|mount| mount.destination == PathBuf::from("/run"))
+            .unwrap();
+        assert_eq!(run.kind.as_deref(), Some("tmpfs"));
+        assert!(run.options.contains(&"size=1m".to_owned()));
+        assert_eq!(spec.linux.masked_paths, MASKED_PATHS);
+        assert_eq!(spec.linux.readonly_paths, READONLY_PATHS);
         let wrong = Config {
             ulimits: vec![("files".into(), 1, 1)],
             ..Config::default()
         };
         assert!(matches!(
-            container_spec(&wrong),
+            whole_spec(&wrong),
             Err(SpecError::UnknownUlimit(_))
         ));
     }

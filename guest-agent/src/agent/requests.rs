@@ -79,14 +79,7 @@ impl Agent {
         let devices = self.devices()?;
         let storage = &start.storage;
         binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
-        let resources = start
-            .spec
-            .linux()
-            .as_ref()
-            .and_then(|l| l.resources().as_ref());
-        if let Some(resources) = resources {
-            self.setup.cgroup.limit(resources)?;
-        }
+        self.setup.cgroup.limit(&start.spec.linux.resources)?;
         self.merged = Some(layers::assemble(storage, &devices, false)?);
         let spawned = spawn::start(start, &self.setup.common, &self.setup.cgroup)?;
         self.container = Some(Container {

@@ -1,9 +1,9 @@
 //! Capabilities of a process, applied in the order that runc does.
 
 use guest_agent::protocol::AgentError;
-use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
+use guest_agent::protocol::runtime::Capabilities;
 
-use crate::error::{Result, guest, reason};
+use crate::error::{Result, guest, invalid, reason};
 use crate::sys::cred::{self, CapabilitySets};
 
 /// Capability sets as bits.
@@ -18,17 +18,14 @@ pub struct Wanted {
 
 impl Wanted {
     /// The sets of the specification; a process without any gets none.
-    pub fn new(capabilities: Option<&LinuxCapabilities>) -> Self {
-        let Some(sets) = capabilities else {
-            return Self::default();
-        };
-        Self {
-            bounding: bits(sets.bounding().as_ref()),
-            effective: bits(sets.effective().as_ref()),
-            permitted: bits(sets.permitted().as_ref()),
-            inheritable: bits(sets.inheritable().as_ref()),
-            ambient: bits(sets.ambient().as_ref()),
-        }
+    pub fn new(sets: &Capabilities) -> Result<Self> {
+        Ok(Self {
+            bounding: bits(&sets.bounding)?,
+            effective: bits(&sets.effective)?,
+            permitted: bits(&sets.permitted)?,
+            inheritable: bits(&sets.inheritable)?,
+            ambient: bits(&sets.ambient)?,
+        })
     }
 
     /// Before the user changes: shrink the bounding set, and keep what is permitted.
@@ -66,57 +63,59 @@ fn failed(errno: nix::errno::Errno) -> AgentError {
     guest("cannot set the capabilities", reason(errno))
 }
 
-fn bits(set: Option<&Capabilities>) -> u64 {
-    set.into_iter()
-        .flatten()
-        .fold(0, |bits, capability| bits | 1 << number(*capability))
-}
+/// The kernel's names, each at its number.
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
 
-/// The kernel's number.
-fn number(capability: Capability) -> u32 {
-    match capability {
-        Capability::Chown => 0,
-        Capability::DacOverride => 1,
-        Capability::DacReadSearch => 2,
-        Capability::Fowner => 3,
-        Capability::Fsetid => 4,
-        Capability::Kill => 5,
-        Capability::Setgid => 6,
-        Capability::Setuid => 7,
-        Capability::Setpcap => 8,
-        Capability::LinuxImmutable => 9,
-        Capability::NetBindService => 10,
-        Capability::NetBroadcast => 11,
-        Capability::NetAdmin => 12,
-        Capability::NetRaw => 13,
-        Capability::IpcLock => 14,
-        Capability::IpcOwner => 15,
-        Capability::SysModule => 16,
-        Capability::SysRawio => 17,
-        Capability::SysChroot => 18,
-        Capability::SysPtrace => 19,
-        Capability::SysPacct => 20,
-        Capability::SysAdmin => 21,
-        Capability::SysBoot => 22,
-        Capability::SysNice => 23,
-        Capability::SysResource => 24,
-        Capability::SysTime => 25,
-        Capability::SysTtyConfig => 26,
-        Capability::Mknod => 27,
-        Capability::Lease => 28,
-        Capability::AuditWrite => 29,
-        Capability::AuditControl => 30,
-        Capability::Setfcap => 31,
-        Capability::MacOverride => 32,
-        Capability::MacAdmin => 33,
-        Capability::Syslog => 34,
-        Capability::WakeAlarm => 35,
-        Capability::BlockSuspend => 36,
-        Capability::AuditRead => 37,
-        Capability::Perfmon => 38,
-        Capability::Bpf => 39,
-        Capability::CheckpointRestore => 40,
-    }
+fn bits(set: &[String]) -> Result<u64> {
+    set.iter().try_fold(0, |bits, name| {
+        let number = name
+            .strip_prefix("CAP_")
+            .and_then(|bare| NAMES.iter().position(|known| *known == bare));
+        let number = number.ok_or_else(|| invalid(format!("unknown capability {name}")))?;
+        Ok(bits | 1 << number)
+    })
 }
 
 #[cfg(test)]
@@ -125,9 +124,12 @@ mod tests {
 
     #[test]
     fn sets_become_bits() {
-        let set = Capabilities::from([Capability::Chown, Capability::Syslog]);
-        assert_eq!(bits(Some(&set)), 1 | 1 << 34);
-        assert_eq!(bits(None), 0);
-        assert_eq!(Wanted::new(None), Wanted::default());
+        let set = ["CAP_CHOWN", "CAP_SYSLOG", "CAP_CHECKPOINT_RESTORE"].map(str::to_owned);
+        assert_eq!(bits(&set).unwrap(), 1 | 1 << 34 | 1 << 40);
+        assert_eq!(bits(&[]).unwrap(), 0);
+        let error = bits(&["CAP_FLY".to_owned()]).unwrap_err();
+        assert_eq!(error.message, "unknown capability CAP_FLY");
+        let none = Wanted::new(&Capabilities::default()).unwrap();
+        assert_eq!(none, Wanted::default());
     }
 }

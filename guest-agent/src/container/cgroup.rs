@@ -8,11 +8,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use guest_agent::protocol::runtime::Resources;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::mkdir;
-use oci_spec::runtime::LinuxResources;
 
 use crate::error::{Result, guest, invalid, reason};
 use crate::storage::filesystem;
@@ -62,20 +62,16 @@ impl Cgroup {
     }
 
     /// Applies the limits that a container may have inside its guest.
-    pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
+    pub fn limit(&self, resources: &Resources) -> Result<()> {
         let mut values = Vec::new();
-        if let Some(pids) = resources.pids() {
-            let limit = pids.limit();
-            values.push((
-                "pids.max",
-                if limit > 0 {
-                    limit.to_string()
-                } else {
-                    "max".to_owned()
-                },
-            ));
+        if let Some(pids) = resources.pids {
+            let limit = match pids.limit {
+                1.. => pids.limit.to_string(),
+                _ => "max".to_owned(),
+            };
+            values.push(("pids.max", limit));
         }
-        for (key, value) in resources.unified().iter().flatten() {
+        for (key, value) in &resources.unified {
             if key.contains('/') {
                 return Err(invalid(format!("{key:?} is not the name of a cgroup file")));
             }

@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use guest_agent::protocol::runtime::Device;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::root::{Kind, Root};
 use crate::error::{Result, guest, invalid, reason};
@@ -31,7 +31,7 @@ const LINKS: [(&str, &str); 6] = [
 ];
 
 /// Makes the nodes and links that every container has, and those of the specification.
-pub fn populate(root: &Root, devices: &[LinuxDevice]) -> Result<()> {
+pub fn populate(root: &Root, devices: &[Device]) -> Result<()> {
     let (dev, _) = root.ensure(Path::new("/dev"), Kind::Directory)?;
     for (name, major, minor) in NODES {
         make_node(&dev, name, SFlag::S_IFCHR, 0o666, makedev(major, minor))?;
@@ -54,14 +54,14 @@ fn make_node(dir: &OwnedFd, name: &str, kind: SFlag, mode: u32, number: u64) -> 
     }
 }
 
-fn extra_node(root: &Root, device: &LinuxDevice) -> Result<()> {
-    let path = device.path();
+fn extra_node(root: &Root, device: &Device) -> Result<()> {
+    let path = &device.path;
     let wrong = || invalid(format!("device {} cannot be made", path.display()));
-    let kind = match device.typ() {
-        LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
-        LinuxDeviceType::B => SFlag::S_IFBLK,
-        LinuxDeviceType::P => SFlag::S_IFIFO,
-        LinuxDeviceType::A => return Err(wrong()),
+    let kind = match device.kind.as_str() {
+        "c" | "u" => SFlag::S_IFCHR,
+        "b" => SFlag::S_IFBLK,
+        "p" => SFlag::S_IFIFO,
+        _ => return Err(wrong()),
     };
     let name = path
         .file_name()
@@ -71,16 +71,13 @@ fn extra_node(root: &Root, device: &LinuxDevice) -> Result<()> {
         .parent()
         .filter(|p| p.is_absolute())
         .ok_or_else(wrong)?;
-    let major = u64::try_from(device.major()).map_err(|_| wrong())?;
-    let minor = u64::try_from(device.minor()).map_err(|_| wrong())?;
+    let major = u64::try_from(device.major).map_err(|_| wrong())?;
+    let minor = u64::try_from(device.minor).map_err(|_| wrong())?;
     let (dir, _) = root.ensure(parent, Kind::Directory)?;
-    let mode = device.file_mode().unwrap_or(0o666) & 0o7777;
+    let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
     make_node(&dir, name, kind, mode, makedev(major, minor))?;
-    if device.uid().is_some() || device.gid().is_some() {
-        let (uid, gid) = (
-            device.uid().map(Uid::from_raw),
-            device.gid().map(Gid::from_raw),
-        );
+    if device.uid.is_some() || device.gid.is_some() {
+        let (uid, gid) = (device.uid.map(Uid::from_raw), device.gid.map(Gid::from_raw));
         let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
         fchownat(&dir, name, uid, gid, flags).map_err(|e| {
             guest(

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 
 use guest_agent::parse::accounts::Identity;
+use guest_agent::protocol::runtime::{Process, Rlimit};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, chdir, execve, fchown, setsid};
-use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process};
 
 use super::caps::Wanted;
 use super::report::Reporter;
@@ -78,7 +78,7 @@ pub struct Launch<'a> {
 /// Sets how readily the out-of-memory killer takes this process; the agent itself, as the
 /// guest's first process, it never takes. The agent's `/proc` must still be in place.
 pub fn set_oom_score(process: &Process) -> Result<()> {
-    match process.oom_score_adj().unwrap_or(0) {
+    match process.oom_score_adj.unwrap_or(0) {
         0 => Ok(()),
         score => std::fs::write("/proc/self/oom_score_adj", score.to_string())
             .map_err(|e| guest("cannot set the out-of-memory score", e)),
@@ -89,26 +89,23 @@ impl Launch<'_> {
     /// Runs the program; returns only when that failed.
     pub fn run(mut self) -> Result<Infallible> {
         let process = self.process;
-        let args = c_strings(process.args().as_deref().unwrap_or_default(), "argument")?;
-        let mut env = c_strings(
-            process.env().as_deref().unwrap_or_default(),
-            "environment variable",
-        )?;
+        let args = c_strings(&process.args, "argument")?;
+        let mut env = c_strings(&process.env, "environment variable")?;
         let has_home = env.iter().any(|e| e.as_bytes().starts_with(b"HOME="));
-        let identity = user::resolve(self.user, self.groups, process.user(), !has_home)?;
+        let identity = user::resolve(self.user, self.groups, &process.user, !has_home)?;
         if !has_home {
             env.extend(CString::new(format!("HOME={}", identity.home)));
         }
 
         self.connect(&identity)?;
         self.set_limits()?;
-        let capabilities = Wanted::new(process.capabilities().as_ref());
+        let capabilities = Wanted::new(&process.capabilities)?;
         capabilities.before_user()?;
         let entered = self.enter_directory();
         user::become_identity(&identity)?;
         if let Err(errno) = entered {
             // Root may be refused where the user is not, on a share of the host.
-            let directory = process.cwd();
+            let directory = &process.cwd;
             chdir(directory).map_err(|_| {
                 let path = directory.display();
                 invalid(format!(
@@ -118,20 +115,19 @@ impl Launch<'_> {
             })?;
         }
         capabilities.after_user()?;
-        if process.no_new_privileges().unwrap_or(false) {
+        if process.no_new_privileges {
             cred::set_no_new_privileges()
                 .map_err(|e| guest("cannot set no_new_privs", reason(e)))?;
         }
         umask(Mode::from_bits_truncate(
-            process.user().umask().unwrap_or(0o022),
+            process.user.umask.unwrap_or(0o022),
         ));
 
-        let name = process.args().iter().flatten().next();
+        let name = process.args.first();
         let name = name.ok_or_else(|| invalid("no command specified"))?;
         let path = process
-            .env()
+            .env
             .iter()
-            .flatten()
             .rev()
             .find_map(|e| e.strip_prefix("PATH="));
         let file = program::find(name, path)?;
@@ -203,18 +199,17 @@ impl Launch<'_> {
     }
 
     fn set_limits(&self) -> Result<()> {
-        let limits = self.process.rlimits().as_deref().unwrap_or_default();
+        let limits = &self.process.rlimits;
         let failed = |e| guest("cannot set resource limits", reason(e));
-        if !limits
-            .iter()
-            .any(|l| l.typ() == PosixRlimitType::RlimitNofile)
-        {
+        if !limits.iter().any(|l| l.kind == "RLIMIT_NOFILE") {
             let (soft, hard) = self.common.open_files;
             cred::set_limit(libc::RLIMIT_NOFILE, soft, hard).map_err(failed)?;
         }
         for limit in limits {
-            cred::set_limit(limit_number(limit), limit.soft(), limit.hard()).map_err(|e| {
-                let (kind, soft, hard) = (limit.typ(), limit.soft(), limit.hard());
+            let Rlimit { kind, soft, hard } = limit;
+            let number =
+                limit_number(kind).ok_or_else(|| invalid(format!("unknown limit {kind}")))?;
+            cred::set_limit(number, *soft, *hard).map_err(|e| {
                 invalid(format!(
                     "cannot set limit {kind} to {soft}:{hard}: {}",
                     reason(e)
@@ -225,7 +220,7 @@ impl Launch<'_> {
     }
 
     fn enter_directory(&self) -> nix::Result<()> {
-        let directory = self.process.cwd();
+        let directory = &self.process.cwd;
         if directory.as_os_str().is_empty() {
             return Ok(());
         }
@@ -253,23 +248,24 @@ fn c_strings(texts: &[String], what: &str) -> Result<Vec<CString>> {
         .collect()
 }
 
-fn limit_number(limit: &PosixRlimit) -> u32 {
-    match limit.typ() {
-        PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
-        PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
-        PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
-        PosixRlimitType::RlimitStack => libc::RLIMIT_STACK,
-        PosixRlimitType::RlimitCore => libc::RLIMIT_CORE,
-        PosixRlimitType::RlimitRss => libc::RLIMIT_RSS,
-        PosixRlimitType::RlimitNproc => libc::RLIMIT_NPROC,
-        PosixRlimitType::RlimitNofile => libc::RLIMIT_NOFILE,
-        PosixRlimitType::RlimitMemlock => libc::RLIMIT_MEMLOCK,
-        PosixRlimitType::RlimitAs => libc::RLIMIT_AS,
-        PosixRlimitType::RlimitLocks => libc::RLIMIT_LOCKS,
-        PosixRlimitType::RlimitSigpending => libc::RLIMIT_SIGPENDING,
-        PosixRlimitType::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
-        PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
-        PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
-        PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
-    }
+fn limit_number(kind: &str) -> Option<u32> {
+    Some(match kind {
+        "RLIMIT_CPU" => libc::RLIMIT_CPU,
+        "RLIMIT_FSIZE" => libc::RLIMIT_FSIZE,
+        "RLIMIT_DATA" => libc::RLIMIT_DATA,
+        "RLIMIT_STACK" => libc::RLIMIT_STACK,
+        "RLIMIT_CORE" => libc::RLIMIT_CORE,
+        "RLIMIT_RSS" => libc::RLIMIT_RSS,
+        "RLIMIT_NPROC" => libc::RLIMIT_NPROC,
+        "RLIMIT_NOFILE" => libc::RLIMIT_NOFILE,
+        "RLIMIT_MEMLOCK" => libc::RLIMIT_MEMLOCK,
+        "RLIMIT_AS" => libc::RLIMIT_AS,
+        "RLIMIT_LOCKS" => libc::RLIMIT_LOCKS,
+        "RLIMIT_SIGPENDING" => libc::RLIMIT_SIGPENDING,
+        "RLIMIT_MSGQUEUE" => libc::RLIMIT_MSGQUEUE,
+        "RLIMIT_NICE" => libc::RLIMIT_NICE,
+        "RLIMIT_RTPRIO" => libc::RLIMIT_RTPRIO,
+        "RLIMIT_RTTIME" => libc::RLIMIT_RTTIME,
+        _ => return None,
+    })
 }

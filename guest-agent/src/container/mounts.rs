@@ -8,12 +8,12 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use guest_agent::parse::mount_options::{self, Options, attr};
+use guest_agent::parse::mount_options::{self, attr};
+use guest_agent::protocol::runtime::Mount;
 use guest_agent::protocol::{ProvidedFile, Share, Start};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use oci_spec::runtime::Mount;
 
 use super::root::{Kind, Root};
 use crate::error::{Result, guest, invalid, reason};
@@ -39,8 +39,8 @@ enum Source<'a> {
 /// Mounts everything that `start` names below `root`.
 pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
     let mut all: Vec<(PathBuf, Source<'_>)> = Vec::new();
-    for mount in start.spec.mounts().iter().flatten() {
-        all.push((mount.destination().clone(), Source::Virtual(mount)));
+    for mount in &start.spec.mounts {
+        all.push((mount.destination.clone(), Source::Virtual(mount)));
     }
     for share in &start.storage.shares {
         all.push((PathBuf::from(&share.destination), Source::Share(share)));
@@ -107,11 +107,8 @@ fn place(tree: &OwnedFd, root: &Root, destination: &Path, kind: Kind) -> Result<
 }
 
 fn virtual_mount(mount: &Mount, root: &Root) -> Result<OwnedFd> {
-    let destination = mount.destination();
-    let options = match mount.options() {
-        Some(options) => mount_options::parse(options),
-        None => Options::default(),
-    };
+    let destination = &mount.destination;
+    let options = mount_options::parse(&mount.options);
     let (target, existed) = root.ensure(destination, Kind::Directory)?;
     let mode;
     let mut data: Vec<(&str, Option<&str>)> = options
@@ -119,7 +116,7 @@ fn virtual_mount(mount: &Mount, root: &Root) -> Result<OwnedFd> {
         .iter()
         .map(|(k, v)| (k.as_str(), v.as_deref()))
         .collect();
-    let fstype = match mount.typ().as_deref() {
+    let fstype = match mount.kind.as_deref() {
         Some("cgroup" | "cgroup2") => "cgroup2",
         Some("tmpfs") => {
             // A tmpfs over a directory of the image looks like that directory.
@@ -138,11 +135,7 @@ fn virtual_mount(mount: &Mount, root: &Root) -> Result<OwnedFd> {
             )));
         }
     };
-    let source = mount
-        .source()
-        .as_ref()
-        .and_then(|s| s.to_str())
-        .unwrap_or(fstype);
+    let source = mount.source.as_deref().unwrap_or(fstype);
     let fd = filesystem::mount(fstype, source, data, options.attributes)?;
     attach(&fd, target.as_fd()).map_err(|e| {
         guest(

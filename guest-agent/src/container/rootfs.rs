@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use guest_agent::parse::mount_options::{self, attr};
 use guest_agent::protocol::Start;
+use guest_agent::protocol::runtime::Linux;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, fchdir, pivot_root, sethostname};
-use oci_spec::runtime::Linux;
 
 use super::root::Root;
 use super::{dev, masks, mounts, pty};
@@ -36,16 +36,13 @@ pub fn enter(start: &Start) -> Result<Entered> {
     unshare(CloneFlags::CLONE_NEWCGROUP)
         .map_err(|e| guest("cannot create a cgroup namespace", reason(e)))?;
     let spec = &start.spec;
-    if let Some(name) = spec.hostname() {
+    if let Some(name) = &spec.hostname {
         sethostname(name).map_err(|e| invalid(format!("bad hostname {name:?}: {}", reason(e))))?;
     }
     let root = Root::open(MERGED).map_err(|e| guest("cannot open the merged root", reason(e)))?;
     let mounted = mounts::perform(start, &root)?;
-    let linux = spec.linux().as_ref();
-    let devices = linux
-        .and_then(|l| l.devices().as_deref())
-        .unwrap_or_default();
-    dev::populate(&root, devices)?;
+    let linux = &spec.linux;
+    dev::populate(&root, &linux.devices)?;
     let terminal = match (start.stdio.terminal, &mounted.devpts) {
         (None, _) => None,
         (Some(_), None) => {
@@ -58,17 +55,10 @@ pub fn enter(start: &Start) -> Result<Entered> {
             Some(terminal)
         }
     };
-    if let Some(linux) = linux {
-        set_sysctls(&root, linux)?;
-        masks::make_read_only(&root, linux.readonly_paths().as_deref().unwrap_or_default())?;
-        masks::mask(&root, linux.masked_paths().as_deref().unwrap_or_default())?;
-    }
-    let read_only = spec
-        .root()
-        .as_ref()
-        .and_then(|r| r.readonly())
-        .unwrap_or(false);
-    if read_only {
+    set_sysctls(&root, linux)?;
+    masks::make_read_only(&root, &linux.readonly_paths)?;
+    masks::mask(&root, &linux.masked_paths)?;
+    if spec.root.readonly {
         set_attributes(root.fd(), attr::RDONLY, 0, false)
             .map_err(|e| guest("cannot make the root read-only", reason(e)))?;
     }
@@ -90,8 +80,8 @@ fn pivot(root: &Root) -> Result<()> {
     chdir("/").map_err(failed)
 }
 
-fn set_propagation(root: &Root, linux: Option<&Linux>) -> Result<()> {
-    let Some(name) = linux.and_then(|l| l.rootfs_propagation().as_deref()) else {
+fn set_propagation(root: &Root, linux: &Linux) -> Result<()> {
+    let Some(name) = linux.rootfs_propagation.as_deref() else {
         return Ok(());
     };
     let propagation = mount_options::propagation(name)
@@ -101,7 +91,7 @@ fn set_propagation(root: &Root, linux: Option<&Linux>) -> Result<()> {
 }
 
 fn set_sysctls(root: &Root, linux: &Linux) -> Result<()> {
-    for (key, value) in linux.sysctl().iter().flatten() {
+    for (key, value) in &linux.sysctl {
         // As in sysctl(8): dots separate, and a slash stands for a dot in a name.
         let path: String = key
             .chars()

@@ -94,7 +94,7 @@ fn be_child(reporter: &Reporter, body: impl FnOnce() -> Result<Infallible>) -> !
 
 /// Starts the container on the merged root.
 pub fn start(start: &Start, common: &Common, cgroup: &Cgroup) -> Result<Spawned> {
-    let process = start.spec.process().as_ref();
+    let process = start.spec.process.as_ref();
     let process = process.ok_or_else(|| invalid("the specification has no process"))?;
     let (ends, streams) = streams(&start.stdio).map_err(failed)?;
     let (reports, reporter) = report::channel().map_err(failed)?;

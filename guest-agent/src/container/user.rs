@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 
 use guest_agent::parse::accounts::{self, Identity};
+use guest_agent::protocol::runtime::User;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
-use oci_spec::runtime::User;
 
 use crate::error::{Result, guest, invalid, reason};
 
@@ -27,8 +27,8 @@ pub fn resolve(
         return accounts::resolve(user, groups, &passwd, &group)
             .map_err(|e| invalid(e.to_string()));
     }
-    let (uid, gid) = (fallback.uid(), fallback.gid());
-    let mut all = fallback.additional_gids().clone().unwrap_or_default();
+    let (uid, gid) = (fallback.uid, fallback.gid);
+    let mut all = fallback.additional_gids.clone();
     if !groups.is_empty() {
         let plain = format!("{uid}:{gid}");
         let extra = accounts::resolve(&plain, groups, b"", &read(c"/etc/group")?)

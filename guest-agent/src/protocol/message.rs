@@ -1,7 +1,8 @@
 //! The requests, their answers and what they contain.
 
-use oci_spec::runtime::{Process, Spec};
 use serde::{Deserialize, Serialize};
+
+use super::runtime::{Process, Spec};
 
 /// What the first frame of a connection carries.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -101,11 +102,8 @@ pub struct ProvidedFile {
 pub struct Start {
     /// Layers, writable disk, shares, emulators.
     pub storage: Storage,
-    /// The OCI runtime specification. The agent uses hostname, root.readonly, mounts
-    /// (tmpfs and other virtual ones), process and linux (masked and read-only paths,
-    /// devices, sysctl, rootfs propagation, and of the resources `pids` and `unified`, the
-    /// latter as values of files of the container's control group); `process.user` counts
-    /// only where [`Start::user`] is empty.
+    /// The OCI runtime specification; `process.user` counts only where [`Start::user`] is
+    /// empty.
     pub spec: Spec,
     /// The image's or the user's `USER`: `name`, `uid`, `name:group`, `uid:gid`; resolved
     /// against the container's own `/etc/passwd` and `/etc/group`. Empty means

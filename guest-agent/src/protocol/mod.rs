@@ -13,6 +13,7 @@
 
 mod frame;
 mod message;
+pub mod runtime;
 
 pub use frame::{
     Frame, FrameError, FrameKind, HEADER_LEN, MAX_PAYLOAD, decode_header, encode_header,

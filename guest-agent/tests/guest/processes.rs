@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use guest_agent::protocol::runtime::{Capabilities, Rlimit};
 use guest_agent::protocol::{ErrorKind, MAIN_PROCESS, Request, Resize, Response, WindowSize};
-use oci_spec::runtime::{PosixRlimitBuilder, PosixRlimitType};
 
 use crate::harness::{Guest, possible};
 use crate::talk::{close_stdin, exec, read_until, shell, start, stream_out, terminal, write_stdin};
@@ -167,13 +167,13 @@ fn what_cannot_run_is_refused_with_the_reason() {
         ),
     ] {
         let mut request = exec("bad", "");
-        request.process.set_args(Some(vec![program.to_owned()]));
+        request.process.args = vec![program.to_owned()];
         let error = guest.exec_refused(request);
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.message.starts_with(message), "{error}");
     }
     let mut request = exec("bad", "true");
-    request.process.set_cwd("/gone".into());
+    request.process.cwd = "/gone".into();
     let error = guest.exec_refused(request);
     assert_eq!(error.kind, ErrorKind::Invalid);
     assert_eq!(
@@ -233,23 +233,21 @@ fn capabilities_are_dockers_defaults() {
 
     let mut user = exec("b", script);
     user.user = "1000".to_owned();
-    user.process.set_no_new_privileges(Some(true));
+    user.process.no_new_privileges = true;
     let user = stream_out(guest.begin(user)).text();
     let lines: Vec<&str> = user.lines().collect();
     assert_eq!(lines, [none, none, none, docker, none, "1"]);
 
     let mut bare = exec("c", script);
-    bare.process.set_capabilities(None);
+    bare.process.capabilities = Capabilities::default();
     let bare = stream_out(guest.begin(bare)).text();
     assert_eq!(bare.lines().nth(3), Some(none), "{bare}");
 
     let mut ambient = exec("d", script);
     ambient.user = "1000".to_owned();
-    let mut sets = ambient.process.capabilities().clone().unwrap();
-    let chown = std::collections::HashSet::from([oci_spec::runtime::Capability::Chown]);
-    sets.set_inheritable(Some(chown.clone()));
-    sets.set_ambient(Some(chown));
-    ambient.process.set_capabilities(Some(sets));
+    let sets = &mut ambient.process.capabilities;
+    sets.inheritable = vec!["CAP_CHOWN".to_owned()];
+    sets.ambient = sets.inheritable.clone();
     let ambient = stream_out(guest.begin(ambient)).text();
     assert_eq!(
         ambient.lines().nth(4),
@@ -270,14 +268,14 @@ fn limits_directory_and_umask_are_applied() {
     }
     let guest = Guest::new(NOTHING);
     let mut request = shell("pwd; ulimit -n; ulimit -Hn; umask; stat -c %a .");
-    let process = request.spec.process_mut().as_mut().unwrap();
-    process.set_cwd("/made/for/this".into());
-    let limit = PosixRlimitBuilder::default()
-        .typ(PosixRlimitType::RlimitNofile)
-        .soft(77u64)
-        .hard(99u64);
-    process.set_rlimits(Some(vec![limit.build().unwrap()]));
-    process.user_mut().set_umask(Some(0o077));
+    let process = request.spec.process.as_mut().unwrap();
+    process.cwd = "/made/for/this".into();
+    process.rlimits = vec![Rlimit {
+        kind: "RLIMIT_NOFILE".to_owned(),
+        soft: 77,
+        hard: 99,
+    }];
+    process.user.umask = Some(0o077);
     assert_eq!(
         guest.run(request).text(),
         "/made/for/this\n77\n99\n0077\n755\n"

@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use guest_agent::protocol::runtime::{Device, Mount};
 use guest_agent::protocol::{ErrorKind, Export, ProvidedFile, Request, Response, Storage};
-use oci_spec::runtime::{LinuxDeviceBuilder, LinuxDeviceType, Mount, MountBuilder, RootBuilder};
 
 use crate::harness::{Guest, possible, run};
 use crate::talk::{exec, layer, shell, stream_out, writable};
@@ -23,13 +23,12 @@ fn file(path: &str, content: &str) -> ProvidedFile {
 }
 
 fn mount(kind: &str, destination: &str, options: &[&str]) -> Mount {
-    MountBuilder::default()
-        .typ(kind)
-        .source(kind)
-        .destination(destination)
-        .options(options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
-        .build()
-        .unwrap()
+    Mount {
+        kind: Some(kind.to_owned()),
+        source: Some(kind.to_owned()),
+        destination: destination.into(),
+        options: options.iter().map(|o| (*o).to_owned()).collect(),
+    }
 }
 
 #[test]
@@ -118,17 +117,10 @@ fn a_read_only_root_refuses_writes() {
     let guest = Guest::new(NOTHING);
     let mut request =
         shell("touch /x 2>&1; touch /tmp/x && echo tmp; touch /etc/hosts && echo hosts");
-    let root = RootBuilder::default()
-        .path("rootfs")
-        .readonly(true)
-        .build()
-        .unwrap();
-    request.spec.set_root(Some(root));
+    request.spec.root.readonly = true;
     request
         .spec
-        .mounts_mut()
-        .as_mut()
-        .unwrap()
+        .mounts
         .push(mount("tmpfs", "/tmp", &["rw", "noexec"]));
     request.files.push(file("/etc/hosts", "1.2.3.4 x\n"));
     let text = guest.run(request).text();
@@ -163,9 +155,7 @@ fn files_and_mounts_follow_links_inside_the_root_only() {
     request.files.push(file("/made/for/you", ""));
     request
         .spec
-        .mounts_mut()
-        .as_mut()
-        .unwrap()
+        .mounts
         .push(mount("tmpfs", "/up/data", &["mode=700"]));
     let text = guest.run(request).text();
     assert_eq!(
@@ -213,7 +203,7 @@ fn impossible_mounts_are_refused_with_their_path() {
     ] {
         let guest = Guest::new(NOTHING);
         let mut request = shell("true");
-        request.spec.mounts_mut().as_mut().unwrap().push(bad);
+        request.spec.mounts.push(bad);
         let error = guest.refused(request);
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.message.contains(text), "{error}");
@@ -235,16 +225,16 @@ fn dev_proc_and_sys_are_a_containers() {
          cat /proc/kcore | wc -c; ls /sys/firmware | wc -l; echo 1 > /proc/sys/vm/swappiness; mount -o remount,rw /proc/sys; cat /proc/keys | wc -c;
          stat -c %a /dev/shm; cat /proc/sys/kernel/shmmni",
     );
-    let linux = request.spec.linux_mut().as_mut().unwrap();
-    let fuse = LinuxDeviceBuilder::default()
-        .path("/dev/fuse")
-        .typ(LinuxDeviceType::C)
-        .major(10)
-        .minor(229);
-    linux.set_devices(Some(vec![fuse.file_mode(0o640u32).build().unwrap()]));
-    linux.set_sysctl(Some(
-        [("kernel.shmmni".to_owned(), "1234".to_owned())].into(),
-    ));
+    let linux = &mut request.spec.linux;
+    linux.devices.push(Device {
+        path: "/dev/fuse".into(),
+        kind: "c".to_owned(),
+        major: 10,
+        minor: 229,
+        file_mode: Some(0o640),
+        ..Device::default()
+    });
+    linux.sysctl = [("kernel.shmmni".to_owned(), "1234".to_owned())].into();
     let outcome = guest.run(request);
     let text = outcome.text();
     let lines: Vec<&str> = text.lines().collect();

@@ -7,11 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
+use guest_agent::protocol::runtime::Spec;
 use guest_agent::protocol::{
     BlockDevice, Envelope, Exec, Frame, FrameKind, Request, Response, Start, Stdio, Storage,
     VERSION, WindowSize, read_frame, write_frame,
 };
-use oci_spec::runtime::Spec;
 
 use crate::harness::Outcome;
 
@@ -44,8 +44,8 @@ pub fn shell(script: &str) -> Start {
 /// A start of `arguments` with docker's defaults.
 pub fn start(arguments: &[&str]) -> Start {
     let mut spec: Spec = serde_json::from_str(include_str!("spec.json")).unwrap();
-    let process = spec.process_mut().as_mut().unwrap();
-    process.set_args(Some(arguments.iter().map(|a| (*a).to_owned()).collect()));
+    let process = spec.process.as_mut().unwrap();
+    process.args = arguments.iter().map(|a| (*a).to_owned()).collect();
     Start {
         storage: Storage {
             layers: vec![layer(1), layer(2)],
@@ -74,7 +74,7 @@ pub fn exec(id: &str, script: &str) -> Exec {
     let start = shell(script);
     Exec {
         id: id.to_owned(),
-        process: start.spec.process().clone().unwrap(),
+        process: start.spec.process.unwrap(),
         user: start.user,
         groups: Vec::new(),
         stdio: Stdio::default(),
