@@ -135,8 +135,10 @@ fn a_tree_goes_round_under_another_name() {
     assert_eq!(fs::read(into.join("twin")).unwrap(), b"content");
 }
 
-/// An archive with one entry per `(kind, name, link)`.
-fn archive(entries: &[(EntryType, &[u8], &[u8])]) -> Vec<u8> {
+/// Kind, name and link of an entry.
+type Attempt<'a> = (EntryType, &'a [u8], &'a [u8]);
+
+fn archive(entries: &[Attempt<'_>]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (kind, name, link) in entries {
         let mut header = Header::new_gnu();
@@ -160,7 +162,7 @@ fn archive(entries: &[(EntryType, &[u8], &[u8])]) -> Vec<u8> {
 #[test]
 fn nothing_leads_out_of_the_directory() {
     use EntryType::{Link, Regular, Symlink};
-    let attempts: [&[(EntryType, &[u8], &[u8])]; 7] = [
+    let attempts: [&[Attempt<'_>]; 7] = [
         &[(Regular, b"../secret/file", b"")],
         &[(Regular, b"/../secret/file", b"")],
         &[(Symlink, b"a", b"../secret"), (Regular, b"a/file", b"")],
