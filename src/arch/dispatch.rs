@@ -47,11 +47,11 @@ pub enum DispatchError {
     /// UML exists for x86-64 hosts only.
     #[error("engine uml needs an x86-64 host and this one is {0}, use --engine tcg")]
     UmlHost(String),
-    /// UML runs on the host's CPU.
+    /// UML and KVM run on the host's CPU.
     #[error(
-        "--emulation system needs engine tcg, engine uml runs guests on the host's own CPU; leave out --engine or use --engine tcg"
+        "--emulation system needs engine tcg, engine {0} runs guests on the host's own CPU; leave out --engine or use --engine tcg"
     )]
-    SystemNeedsTcg,
+    SystemNeedsTcg(EngineKind),
     /// No kernel of that architecture.
     #[error(
         "--emulation system has no machine for {0} (it has amd64 and arm64), use --emulation user"
@@ -84,8 +84,11 @@ pub fn choose(question: &Question<'_>) -> Result<Plan, DispatchError> {
         EngineKind::Uml if host != GuestArch::X86_64 => {
             Err(DispatchError::UmlHost(question.host.to_owned()))
         }
-        EngineKind::Uml if system => Err(DispatchError::SystemNeedsTcg),
-        EngineKind::Uml => Ok(plan(engine, host, question.image)),
+        EngineKind::Uml if system => Err(DispatchError::SystemNeedsTcg(engine)),
+        EngineKind::Kvm if system && own_machine != Some(host) => {
+            Err(DispatchError::SystemNeedsTcg(engine))
+        }
+        EngineKind::Uml | EngineKind::Kvm => Ok(plan(engine, host, question.image)),
         EngineKind::Tcg => match own_machine {
             None if system => Err(DispatchError::NoMachine(question.image.to_owned())),
             Some(own) if question.emulation != Some(Emulation::User) => {
@@ -183,7 +186,7 @@ mod tests {
                 "arm64",
                 Some(Uml),
                 Some(System),
-                Err(E::SystemNeedsTcg),
+                Err(E::SystemNeedsTcg(Uml)),
             ),
             (
                 "amd64",

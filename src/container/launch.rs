@@ -302,7 +302,7 @@ fn machine(
 /// The emulators' disk; without it only an image that needs one cannot run.
 fn emulators_disk(store: &Store, place: &Plan) -> Result<Option<PathBuf>, LaunchError> {
     // A whole machine under QEMU is for exactness: it gets emulators only where it must.
-    let wanted = place.user_emulation || place.engine == EngineKind::Uml;
+    let wanted = place.user_emulation || place.engine != EngineKind::Tcg;
     let directory = match assets::emulators() {
         Ok(directory) if wanted => directory,
         Err(error) if place.user_emulation => return Err(error.into()),

@@ -42,6 +42,7 @@ pub const fn isolation(engine: EngineKind) -> &'static str {
             "a kernel of its own and the jail around it, but no hardware boundary: \
              what gVisor has, not what a virtual machine has"
         }
+        EngineKind::Kvm => "the CPU's hardware boundary and the jail around the VMM",
         EngineKind::Tcg => "an emulated CPU and the jail around the emulator",
     }
 }
@@ -56,7 +57,7 @@ pub fn probe(
     qemu: Option<&Path>,
 ) -> Probe {
     let name = match engine {
-        EngineKind::Uml => engine.to_string(),
+        EngineKind::Uml | EngineKind::Kvm => engine.to_string(),
         EngineKind::Tcg => format!("{engine} ({arch})"),
     };
     let config = MachineConfig {

@@ -9,7 +9,9 @@ mod boot;
 mod console;
 mod fds;
 mod guest;
+mod kvm;
 mod machine;
+mod running;
 mod shares;
 mod stop;
 
@@ -40,6 +42,9 @@ enum Failure {
     /// The jail could not be built.
     #[error("cannot jail the machine: {0}")]
     Jail(#[from] JailError),
+    /// The machine could not be made.
+    #[error(transparent)]
+    Kvm(#[from] crate::kvm::KvmError),
     /// A device or its transport failed.
     #[error(transparent)]
     Transport(#[from] crate::transport::TransportError),

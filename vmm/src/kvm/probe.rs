@@ -1,0 +1,1 @@
+//! Whether `/dev/kvm` can run code.
