@@ -13,6 +13,7 @@ use guest_agent::protocol::{
 };
 use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig};
 
+use super::Emulation;
 use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
 use super::record::{Bind, Container};
@@ -185,15 +186,18 @@ pub(super) fn plan(
             image: config.image_id.clone(),
         })?;
     let platform: Platform = config.platform.parse()?;
+    let engine = config
+        .engine
+        .as_deref()
+        .map(str::parse::<EngineKind>)
+        .transpose()?;
     let place = dispatch::choose(&Question {
         host: dispatch::host_architecture(),
         image: &platform.architecture,
-        engine: config
-            .engine
-            .as_deref()
-            .map(str::parse::<EngineKind>)
-            .transpose()?,
+        engine,
         emulation: config.emulation,
+        isolation: config.isolation,
+        kvm: kvm(store, engine, config.emulation),
     })?;
 
     let mut partitions = image.layer_files(store)?;
@@ -256,6 +260,29 @@ pub(super) fn plan(
         start: Box::new(start),
         attach,
     })
+}
+
+/// Whether KVM runs guests here, if that matters.
+pub fn kvm(
+    store: &Store,
+    engine: Option<EngineKind>,
+    emulation: Option<Emulation>,
+) -> Result<String, String> {
+    if dispatch::asks_kvm(engine, emulation) {
+        store.kvm(try_kvm)
+    } else {
+        Err("it was not asked for".to_owned())
+    }
+}
+
+/// Try KVM.
+pub fn try_kvm() -> Result<String, String> {
+    let probe = vmm::probe_kvm();
+    if probe.usable {
+        Ok(probe.finding)
+    } else {
+        Err(probe.finding)
+    }
 }
 
 fn machine(

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{kvm, tcg};
+use crate::engine::tcg;
+use crate::probe::KVM_DEVICE;
 use crate::{
     DiskSource, EngineKind, GuestArch, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG, MachineConfig,
     StartError,
@@ -253,13 +254,15 @@ fn open_file(path: &Path, what: &'static str, write: bool) -> Result<OwnedFd, St
 }
 
 fn open_kvm() -> Result<OwnedFd, StartError> {
-    let path = Path::new(kvm::DEVICE);
+    let path = Path::new(KVM_DEVICE);
     let opened = OpenOptions::new().read(true).write(true).open(path);
-    opened.map(OwnedFd::from).map_err(|source| StartError::Open {
-        what: "virtualization device",
-        path: path.to_owned(),
-        source,
-    })
+    opened
+        .map(OwnedFd::from)
+        .map_err(|source| StartError::Open {
+            what: "virtualization device",
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn check(config: &MachineConfig) -> Result<(), StartError> {
@@ -283,6 +286,9 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
             "the kvm engine runs guests on the host's own CPU, which is not {}",
             config.arch
         ));
+    }
+    if config.engine == EngineKind::Kvm && !cfg!(target_arch = "x86_64") {
+        return invalid("the kvm engine needs an x86-64 host, use engine tcg".to_owned());
     }
     for disk in &config.disks {
         let printable = disk.serial.bytes().all(|byte| byte.is_ascii_graphic());

@@ -3,9 +3,6 @@
 use crate::kvm;
 use crate::launch::LaunchSpec;
 
-/// The device that virtual machines are made with.
-pub(crate) const DEVICE: &str = "/dev/kvm";
-
 /// The guest's command line.
 pub(crate) fn command_line(spec: &LaunchSpec, devices: usize) -> String {
     let mut words = kvm::arguments(devices);

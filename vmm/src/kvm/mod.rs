@@ -5,14 +5,10 @@
 //! into memory and entered directly; devices are pages of registers
 //! ([`crate::transport::mmio`]), and a port for the kernel's last words.
 
-#[cfg(target_arch = "aarch64")]
-mod aarch64;
 mod bus;
-mod count;
 mod memory;
 pub(crate) mod probe;
 mod vcpu;
-#[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 use std::fs::File;
@@ -22,13 +18,9 @@ use std::sync::Arc;
 
 use kvm_ioctls::{IoEventAddress, Kvm, VcpuFd, VmFd};
 
-#[cfg(target_arch = "aarch64")]
-use aarch64 as arch;
-#[cfg(target_arch = "x86_64")]
 use x86_64 as arch;
 
 pub(crate) use bus::{Bus, DeviceSlot};
-pub(crate) use count::{Count, Counters};
 pub(crate) use vcpu::{End, Vcpu};
 
 use crate::eventfd;
@@ -50,7 +42,9 @@ pub(crate) enum KvmError {
     #[error("cannot load the guest kernel: {0}")]
     Kernel(String),
     /// Kernel and initramfs do not fit.
-    #[error("the guest kernel and the agent do not fit into {0} MiB of memory: give it more with --memory")]
+    #[error(
+        "the guest kernel and the agent do not fit into {0} MiB of memory: give it more with --memory"
+    )]
     TooSmall(u32),
     /// Something that the guest reads at its start could not be written.
     #[error("cannot describe the machine to its kernel: {0}")]
@@ -100,8 +94,8 @@ impl Vm {
         let kvm = unsafe { Kvm::from_raw_fd(parts.kvm.into_raw_fd()) };
         let vm = arch::create(&kvm)?;
         let ranges = arch::memory_ranges(u64::from(parts.memory_mib) << 20);
-        let memory = memory::create(&ranges)
-            .map_err(|error| KvmError::Memory(parts.memory_mib, error))?;
+        let memory =
+            memory::create(&ranges).map_err(|error| KvmError::Memory(parts.memory_mib, error))?;
         memory::attach(&vm, &memory.memory)?;
         Ok(Self {
             kvm,
@@ -138,10 +132,8 @@ impl Vm {
         let slots: Vec<DeviceSlot> = (0..devices.len()).map(arch::slot).collect();
         let machine = arch::Machine {
             kvm: &self.kvm,
-            vm: &self.vm,
             memory: &self.memory.memory,
             memory_mib: self.memory_mib,
-            slots: &slots,
         };
         machine.finish(&mut cpus, kernel, initramfs, arguments)?;
         for (device, slot) in devices.iter().zip(&slots) {
@@ -183,21 +175,15 @@ pub(crate) struct Assembled {
 
 impl Assembled {
     /// The CPUs, each for a thread of its own, and what must live as long as they run.
-    pub(crate) fn into_cpus(self) -> (Vec<Vcpu>, Vec<Arc<Counters>>, Kept) {
-        let counters: Vec<Arc<Counters>> = self.cpus.iter().map(|_| Arc::default()).collect();
-        let cpus = self
-            .cpus
-            .into_iter()
-            .zip(&counters)
-            .map(|(fd, counters)| Vcpu::new(fd, self.bus.clone(), counters.clone()))
-            .collect();
+    pub(crate) fn into_cpus(self) -> (Vec<Vcpu>, Kept) {
+        let cpus = self.cpus.into_iter();
+        let kept = Kept {
+            _vm: self.vm,
+            _memory: self.memory,
+        };
         (
-            cpus,
-            counters,
-            Kept {
-                _vm: self.vm,
-                _memory: self.memory,
-            },
+            cpus.map(|fd| Vcpu::new(fd, self.bus.clone())).collect(),
+            kept,
         )
     }
 }

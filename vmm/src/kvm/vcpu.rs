@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
-use super::{Bus, Counters, arch};
+use super::{Bus, arch};
 
 /// How a guest ended, as one of its CPUs saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +32,11 @@ pub(crate) enum End {
 pub(crate) struct Vcpu {
     fd: VcpuFd,
     bus: Arc<Bus>,
-    counters: Arc<Counters>,
 }
 
 impl Vcpu {
-    pub(super) fn new(fd: VcpuFd, bus: Arc<Bus>, counters: Arc<Counters>) -> Self {
-        Self { fd, bus, counters }
+    pub(super) fn new(fd: VcpuFd, bus: Arc<Bus>) -> Self {
+        Self { fd, bus }
     }
 
     /// Run until the guest ends.
@@ -58,30 +57,24 @@ impl Vcpu {
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
             Err(error) => return Some(End::Failed(error.to_string())),
         };
-        self.counters.exit();
         match exit {
             VcpuExit::MmioRead(address, data) => {
                 if let Some(register) = arch::mmio_uart(address) {
-                    self.counters.port();
                     self.bus.uart_read(register, data);
                 } else {
-                    self.counters.read();
                     self.bus.read(address, data);
                 }
                 None
             }
             VcpuExit::MmioWrite(address, data) => {
                 if let Some(register) = arch::mmio_uart(address) {
-                    self.counters.port();
                     self.bus.uart_write(register, data);
                     return None;
                 }
-                self.counters.write();
                 let result = self.bus.write(address, data);
                 result.err().map(|error| End::Device(error.to_string()))
             }
             VcpuExit::IoIn(port, data) => {
-                self.counters.port();
                 match arch::port_uart(port) {
                     Some(register) => self.bus.uart_read(register, data),
                     None => data.fill(arch::absent_port(port)),
@@ -89,7 +82,6 @@ impl Vcpu {
                 None
             }
             VcpuExit::IoOut(port, data) => {
-                self.counters.port();
                 if arch::is_reset(port, data) {
                     return Some(End::Reset);
                 }

@@ -120,10 +120,7 @@ pub(super) fn boot(
 }
 
 /// The program to execute, and what it is.
-fn program(
-    spec: &LaunchSpec,
-    attachments: &[Attachment],
-) -> Result<(GuestProgram, Role), Failure> {
+fn program(spec: &LaunchSpec, attachments: &[Attachment]) -> Result<(GuestProgram, Role), Failure> {
     match spec.engine {
         EngineKind::Uml => Ok((uml::program(spec, INITRAMFS, attachments), Role::Uml)),
         EngineKind::Tcg => Ok((

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::boot::{self, Booted, transport_owner};
 use super::console::Console;
-use super::running::{Cpus, Guest};
+use super::cpus::Cpus;
+use super::running::Guest;
 use super::{Failure, While};
 use crate::control::Channel;
 use crate::devices::fs;

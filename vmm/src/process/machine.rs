@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use nix::sys::signal::Signal;
 
 use super::boot::{self, Booted, VSOCK, transport_owner};
-use super::{Failure, While, kvm};
+#[cfg(target_arch = "x86_64")]
+use super::kvm;
+use super::{Failure, While};
 use crate::control::{Channel, Command, Report};
-use crate::{EngineKind, StopReason};
 use crate::jail::{self, Limits, Role};
 use crate::launch::{LaunchFiles, LaunchSpec};
 use crate::poll::Ready;
+use crate::{EngineKind, StopReason};
 
 /// Descriptors of the process itself, which is owner 0 of the poller.
 const CONTROL: u32 = 0;
@@ -61,6 +63,7 @@ impl<'a> Machine<'a> {
     ) -> Result<Self, Failure> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind to the parent")?;
         let booted = match spec.engine {
+            #[cfg(target_arch = "x86_64")]
             EngineKind::Kvm => kvm::boot(channel, spec, files, shares.as_ref())?,
             _ => boot::boot(channel, spec, files, shares.as_ref(), cpu_information)?,
         };

@@ -1,23 +1,16 @@
 //! A guest that runs: a process, or threads of this one.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
-use std::thread;
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::console::Console;
+#[cfg(target_arch = "x86_64")]
+use super::cpus::Cpus;
 use super::{Failure, While, fds, stop};
-use crate::jail::{self, Role};
-use crate::kvm::{Assembled, Counters, End, Kept, Vcpu};
-use crate::{StopReason, eventfd};
-
-/// The stack of a CPU's thread: it runs little besides the guest.
-const CPU_STACK: usize = 256 << 10;
+use crate::StopReason;
 
 /// What runs the guest.
 #[derive(Debug)]
@@ -25,6 +18,7 @@ pub(super) enum Guest {
     /// A child process, and a descriptor that tells when it ends.
     Process(Pid, OwnedFd),
     /// Threads of this process.
+    #[cfg(target_arch = "x86_64")]
     Cpus(Cpus),
 }
 
@@ -39,14 +33,17 @@ impl Guest {
     pub(super) fn end_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Process(_, end) => end.as_fd(),
-            Self::Cpus(cpus) => cpus.end.event.as_fd(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Cpus(cpus) => cpus.end_fd(),
         }
     }
 
     /// Let it run, if it does not yet: this process is in its jail now.
     pub(super) fn begin(&self) {
-        if let Self::Cpus(cpus) = self {
-            cpus.gate.wait();
+        match self {
+            Self::Process(..) => {}
+            #[cfg(target_arch = "x86_64")]
+            Self::Cpus(cpus) => cpus.begin(),
         }
     }
 
@@ -62,8 +59,9 @@ impl Guest {
                 console.drain();
                 Ok(Some(stop::reason(status, &console.tail())))
             }
+            #[cfg(target_arch = "x86_64")]
             Self::Cpus(cpus) => {
-                let end = cpus.end.first();
+                let end = cpus.end();
                 console.drain();
                 Ok(end.map(|end| stop::of_cpus(end, &console.tail())))
             }
@@ -81,84 +79,11 @@ impl Guest {
                 Ok(stop::reason(status, &console.tail()))
             }
             // The threads end with this process.
+            #[cfg(target_arch = "x86_64")]
             Self::Cpus(_) => {
                 console.drain();
-                Ok(stop::of_cpus(End::PowerOff, &console.tail()))
+                Ok(stop::of_cpus(crate::kvm::End::PowerOff, &console.tail()))
             }
         }
-    }
-}
-
-/// The first end that a CPU came to.
-#[derive(Debug)]
-struct FirstEnd {
-    end: Mutex<Option<End>>,
-    event: File,
-}
-
-impl FirstEnd {
-    fn first(&self) -> Option<End> {
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        end.clone()
-    }
-
-    fn set(&self, end: End) {
-        let mut first = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(end);
-        // An eventfd has room for more than one number.
-        let _ = std::io::Write::write(&mut &self.event, &1u64.to_ne_bytes());
-    }
-}
-
-/// CPUs, each on a thread.
-#[derive(Debug)]
-pub(super) struct Cpus {
-    gate: Arc<Barrier>,
-    end: Arc<FirstEnd>,
-    counters: Vec<Arc<Counters>>,
-    _kept: Kept,
-}
-
-impl Cpus {
-    /// Make the threads, each in its own part of the jail. They wait for [`Guest::begin`].
-    pub(super) fn spawn(machine: Assembled) -> Result<Self, Failure> {
-        let (cpus, counters, kept) = machine.into_cpus();
-        let gate = Arc::new(Barrier::new(cpus.len() + 1));
-        let end = Arc::new(FirstEnd {
-            end: Mutex::default(),
-            event: eventfd::new().while_doing("make an event")?,
-        });
-        for (index, cpu) in cpus.into_iter().enumerate() {
-            let (gate, end) = (gate.clone(), end.clone());
-            thread::Builder::new()
-                .name(format!("cpu{index}"))
-                .stack_size(CPU_STACK)
-                .spawn(move || {
-                    let how = catch_unwind(AssertUnwindSafe(|| run(cpu, &gate)));
-                    let bug = || End::Failed("a CPU's thread has a bug".to_owned());
-                    end.set(how.unwrap_or_else(|_| bug()));
-                })
-                .while_doing("make a CPU's thread")?;
-        }
-        Ok(Self {
-            gate,
-            end,
-            counters,
-            _kept: kept,
-        })
-    }
-
-    /// What the CPUs have needed so far.
-    pub(super) fn counters(&self) -> &[Arc<Counters>] {
-        &self.counters
-    }
-}
-
-fn run(cpu: Vcpu, gate: &Barrier) -> End {
-    let confined = jail::confine(Role::Cpu);
-    gate.wait();
-    match confined {
-        Ok(()) => cpu.run(),
-        Err(error) => End::Failed(error.to_string()),
     }
 }

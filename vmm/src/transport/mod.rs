@@ -1,6 +1,7 @@
 //! How a guest reaches the devices.
 
 mod memory;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod mmio;
 #[cfg(test)]
 mod tests;

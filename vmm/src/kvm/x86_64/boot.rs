@@ -125,7 +125,7 @@ fn write_command_line(memory: &Memory, arguments: &str) -> Result<(), KvmError> 
 }
 
 /// The first gigabyte at its own addresses: enough for the kernel to make its own.
-fn write_page_tables(memory: &Memory) -> Result<(), KvmError> {
+pub(in super::super) fn write_page_tables(memory: &Memory) -> Result<(), KvmError> {
     const PRESENT_WRITABLE: u64 = 3;
     const HUGE: u64 = 1 << 7;
     let (second, third) = (PAGE_TABLES + PAGE, PAGE_TABLES + 2 * PAGE);
@@ -137,7 +137,7 @@ fn write_page_tables(memory: &Memory) -> Result<(), KvmError> {
     put(second | PRESENT_WRITABLE, PAGE_TABLES)?;
     put(third | PRESENT_WRITABLE, second)?;
     let entries: Vec<u8> = (0..512)
-        .flat_map(|index| (index * HUGE_PAGE | PRESENT_WRITABLE | HUGE).to_le_bytes())
+        .flat_map(|index| ((index * HUGE_PAGE) | PRESENT_WRITABLE | HUGE).to_le_bytes())
         .collect();
     memory
         .write_slice(&entries, GuestAddress(third))

@@ -19,6 +19,8 @@ const CR4_WIDE_ADDRESSES: u64 = 1 << 5;
 /// Enabled and active.
 const EFER_LONG: u64 = 1 << 8 | 1 << 10;
 
+const EFER_SYSTEM_CALL: u64 = 1;
+
 /// Selectors of the boot protocol.
 const CODE: u16 = 0x10;
 const DATA: u16 = 0x18;
@@ -31,18 +33,16 @@ const EXTERNAL: u32 = 7;
 const NON_MASKABLE: u32 = 4;
 
 /// What every CPU needs.
-pub(super) fn prepare(cpu: &VcpuFd, index: u32, cpus: u32, model: &CpuId) -> Result<(), KvmError> {
+pub(in super::super) fn prepare(
+    cpu: &VcpuFd,
+    index: u32,
+    cpus: u32,
+    model: &CpuId,
+) -> Result<(), KvmError> {
     let own = cpuid::of_cpu(model, index, cpus)?;
     cpu.set_cpuid2(&own).to("set a CPU's features")?;
-    let entries = [MISC_ENABLE, MTRR_DEFAULT].map(|(index, data)| kvm_msr_entry {
-        index,
-        data,
-        ..Default::default()
-    });
-    let registers = Msrs::from_entries(&entries)
-        .map_err(|error| KvmError::Description(format!("model-specific registers: {error:?}")))?;
     // A host without one of them has that one's effect anyway.
-    cpu.set_msrs(&registers).to("set a CPU's registers")?;
+    set_model_registers(cpu, &[MISC_ENABLE, MTRR_DEFAULT])?;
     let fpu = kvm_fpu {
         fcw: 0x37f,
         mxcsr: 0x1f80,
@@ -62,7 +62,7 @@ pub(super) fn prepare(cpu: &VcpuFd, index: u32, cpus: u32, model: &CpuId) -> Res
 }
 
 /// Let the first CPU begin in the kernel, in 64-bit mode. The kernel starts the others.
-pub(super) fn enter_kernel(cpu: &VcpuFd, entry: GuestAddress) -> Result<(), KvmError> {
+pub(in super::super) fn enter_kernel(cpu: &VcpuFd, entry: GuestAddress) -> Result<(), KvmError> {
     let mut special = cpu.get_sregs().to("read a CPU's registers")?;
     let data = segment(DATA, 3);
     special.cs = segment(CODE, 0xb);
@@ -90,6 +90,33 @@ pub(super) fn enter_kernel(cpu: &VcpuFd, entry: GuestAddress) -> Result<(), KvmE
         ..Default::default()
     };
     cpu.set_regs(&registers).to("set a CPU's registers")
+}
+
+/// Let a CPU in 64-bit mode make system calls, to where these registers say.
+pub(in super::super) fn allow_system_calls(
+    cpu: &VcpuFd,
+    registers: &[(u32, u64)],
+) -> Result<(), KvmError> {
+    set_model_registers(cpu, registers)?;
+    let mut special = cpu.get_sregs().to("read a CPU's registers")?;
+    special.efer |= EFER_SYSTEM_CALL;
+    cpu.set_sregs(&special).to("set a CPU's registers")
+}
+
+fn set_model_registers(cpu: &VcpuFd, registers: &[(u32, u64)]) -> Result<(), KvmError> {
+    let entries: Vec<_> = registers
+        .iter()
+        .map(|&(index, data)| kvm_msr_entry {
+            index,
+            data,
+            ..Default::default()
+        })
+        .collect();
+    let registers = Msrs::from_entries(&entries)
+        .map_err(|error| KvmError::Description(format!("model-specific registers: {error:?}")))?;
+    cpu.set_msrs(&registers)
+        .to("set a CPU's registers")
+        .map(drop)
 }
 
 /// A segment of all memory.

@@ -17,7 +17,7 @@ const THREADS: u32 = 1 << 8;
 const CORES: u32 = 2 << 8;
 
 /// What the host can offer to every CPU.
-pub(super) fn model(kvm: &Kvm) -> Result<CpuId, KvmError> {
+pub(in super::super) fn model(kvm: &Kvm) -> Result<CpuId, KvmError> {
     let mut model = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .to("say what CPUs it has")?;
@@ -40,7 +40,9 @@ pub(super) fn of_cpu(model: &CpuId, index: u32, cpus: u32) -> Result<CpuId, KvmE
     // Leaves that depend on the CPU that asks are those of the CPU that KVM was asked on.
     entries.retain(|entry| !matches!(entry.function, 0xb | 0x1f));
     let shift = u32::BITS - (cpus - 1).leading_zeros();
-    let has_topology = entries.iter().any(|entry| entry.function == 0 && entry.eax >= 0xb);
+    let has_topology = entries
+        .iter()
+        .any(|entry| entry.function == 0 && entry.eax >= 0xb);
     for entry in &mut entries {
         adjust(entry, index, cpus, shift);
     }
@@ -56,7 +58,7 @@ fn adjust(entry: &mut kvm_cpuid_entry2, index: u32, cpus: u32, shift: u32) {
     match entry.function {
         1 => {
             entry.ebx = entry.ebx & 0xffff | cpus.min(255) << 16 | index << 24;
-            entry.edx = entry.edx & !HYPER_THREADING;
+            entry.edx &= !HYPER_THREADING;
             if cpus > 1 {
                 entry.edx |= HYPER_THREADING;
             }
@@ -121,7 +123,8 @@ mod tests {
                 let cpu = of_cpu(&model, index, cpus).unwrap();
                 let find = |function, sub| {
                     let mut all = cpu.as_slice().iter();
-                    *all.find(|e| e.function == function && e.index == sub).unwrap()
+                    *all.find(|e| e.function == function && e.index == sub)
+                        .unwrap()
                 };
                 assert_eq!(find(1, 0).ebx >> 24, index);
                 assert_eq!(find(1, 0).edx & HYPER_THREADING != 0, cpus > 1);

@@ -2,12 +2,13 @@
 //! kernel and nothing else of a PC.
 
 mod boot;
-mod cpu;
-mod cpuid;
+pub(super) mod cpu;
+pub(super) mod cpuid;
 mod mptable;
 
 use std::fs::File;
 
+pub(super) use boot::write_page_tables as page_tables;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
 use super::{Asking, DeviceSlot, KvmError};
@@ -55,8 +56,7 @@ pub(super) fn memory_ranges(size: u64) -> Vec<(u64, u64)> {
 pub(super) fn make_interrupt_controller(vm: &VmFd) -> Result<(), KvmError> {
     vm.set_identity_map_address(IDENTITY_MAP)
         .to("place its page tables")?;
-    vm.set_tss_address(TASK_STATE)
-        .to("place its task state")?;
+    vm.set_tss_address(TASK_STATE).to("place its task state")?;
     vm.create_irq_chip().to("make an interrupt controller")
 }
 
@@ -111,10 +111,8 @@ pub(super) fn arguments(slots: &[DeviceSlot]) -> String {
 /// What is known when the CPUs have been made.
 pub(super) struct Machine<'a> {
     pub(super) kvm: &'a Kvm,
-    pub(super) vm: &'a VmFd,
     pub(super) memory: &'a Memory,
     pub(super) memory_mib: u32,
-    pub(super) slots: &'a [DeviceSlot],
 }
 
 impl Machine<'_> {
@@ -147,10 +145,7 @@ mod tests {
     fn memory_goes_around_the_hole() {
         assert_eq!(memory_ranges(512 << 20), [(0, 512 << 20)]);
         assert_eq!(memory_ranges(3 << 30), [(0, 3 << 30)]);
-        assert_eq!(
-            memory_ranges(5 << 30),
-            [(0, 3 << 30), (4 << 30, 2 << 30)]
-        );
+        assert_eq!(memory_ranges(5 << 30), [(0, 3 << 30), (4 << 30, 2 << 30)]);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use vm_memory::{Bytes, GuestAddress};
 
 use super::super::KvmError;
-use super::boot::{BASE_MEMORY_END, description};
 use super::LINES;
+use super::boot::{BASE_MEMORY_END, description};
 use crate::devices::Memory;
 
 const LOCAL_APIC: u32 = 0xfee0_0000;

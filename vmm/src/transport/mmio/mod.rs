@@ -9,6 +9,8 @@ mod backend;
 mod local;
 mod registers;
 mod remote;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io;

@@ -111,7 +111,8 @@ impl Remote {
         let (Some(kick), Some(line)) = (self.kicks.get(index), &self.line) else {
             return Ok(());
         };
-        let failed = |error| vhost::Error::VhostUserProtocol(VhostUserError::ReqHandlerError(error));
+        let failed =
+            |error| vhost::Error::VhostUserProtocol(VhostUserError::ReqHandlerError(error));
         let call = eventfd::foreign(line.event()).map_err(failed)?;
         let kick = eventfd::foreign(kick.as_fd()).map_err(failed)?;
         self.link.set_vring_num(index, place.size)?;
