@@ -88,7 +88,6 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Other(words) => missing::explain(&words),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
-        Command::Doctor(args) => info::doctor(&args),
         command => {
             let context = Context::open()?;
             match command {
@@ -100,10 +99,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Volumes(group) => volume::run(&group, &context),
                 Command::Inspect(args) => container::inspect(&args, &context),
                 Command::Info(args) => info::info(&args, &context),
-                Command::Other(_)
-                | Command::Kernel(_)
-                | Command::Version(_)
-                | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
+                Command::Doctor(args) => info::doctor(&args, &context),
+                Command::Other(_) | Command::Kernel(_) | Command::Version(_) => {
+                    Ok(ExitCode::SUCCESS)
+                }
             }
         }
     }
