@@ -2,13 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-
-use nix::unistd::Pid;
 
 use super::console::Console;
 use super::guest::{self, Start};
+use super::running::Guest;
 use super::{Failure, While};
 use crate::EngineKind;
 use crate::control::{Channel, Report};
@@ -16,11 +15,11 @@ use crate::devices::block::{Block, Disk};
 use crate::devices::rng::Rng;
 use crate::devices::vsock::Vsock;
 use crate::devices::{VirtioDevice, kind};
-use crate::engine::{Attachment, tcg, uml};
+use crate::engine::{Attachment, GuestProgram, tcg, uml};
 use crate::jail::{self, Role, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
-use crate::transport::{MemoryCache, VhostUser};
+use crate::transport::{MemoryCache, Transport, VhostUser};
 
 /// The only place in the root directory that can be written to.
 const SCRATCH: &str = "/boot";
@@ -44,9 +43,9 @@ pub(super) const VSOCK: usize = 0;
 #[derive(Debug)]
 pub(super) struct Booted {
     pub(super) poller: Poller,
-    pub(super) transports: Vec<VhostUser>,
+    pub(super) transports: Vec<Box<dyn Transport>>,
     pub(super) console: Console,
-    pub(super) guest: Pid,
+    pub(super) guest: Guest,
 }
 
 /// The poller's owner of a transport's descriptors.
@@ -55,7 +54,7 @@ pub(super) fn transport_owner(index: usize) -> u32 {
 }
 
 /// The poller's owner of a device's own descriptors.
-fn device_owner(index: usize) -> u32 {
+pub(super) fn device_owner(index: usize) -> u32 {
     index as u32 * 2 + 2
 }
 
@@ -79,13 +78,14 @@ pub(super) fn boot(
     jail::drop_capabilities()?;
     let poller = Poller::new().while_doing("make an event poll")?;
     let devices = devices(channel, spec, disks, &poller)?;
-    let mut transports = Vec::new();
+    let mut transports: Vec<Box<dyn Transport>> = Vec::new();
     let mut ends = Ends::default();
     let cache = MemoryCache::default();
     for (index, device) in devices.into_iter().enumerate() {
         let stream = ends.add(device.kind(), None)?;
         let own = poller.for_owner(transport_owner(index));
-        transports.push(VhostUser::new(stream, device, own, cache.clone())?);
+        let transport = VhostUser::new(stream, device, own, cache.clone())?;
+        transports.push(Box::new(transport));
     }
     if let Some(channel) = shares {
         for share in &spec.shares {
@@ -100,23 +100,14 @@ pub(super) fn boot(
     let (reader, writer) = io::pipe().while_doing("make a pipe")?;
     let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
         .while_doing("make the guest's console")?;
-    let program = match memory {
-        Some(memory) => {
-            let descriptor = memory.as_raw_fd();
-            ends.descriptors.push(memory.into());
-            uml::program(spec, INITRAMFS, descriptor, &ends.attachments)
-        }
-        None => tcg::program(spec, KERNEL, INITRAMFS, &ends.attachments),
-    };
+    let memory = memory.map(|memory| ends.keep(memory.into()));
+    let (program, role) = program(spec, memory, &ends.attachments)?;
     let guest = guest::spawn(Start {
         program: &program,
         descriptors: &ends.descriptors,
         executable,
         console: File::from(OwnedFd::from(writer)),
-        role: match spec.engine {
-            EngineKind::Uml => Role::Uml,
-            EngineKind::Tcg => Role::Qemu,
-        },
+        role,
         // Guest and guest kernel hand over to each other all the time; between two CPUs
         // that is several times as slow.
         one_cpu: spec.engine == EngineKind::Uml && spec.cpus == 1,
@@ -125,8 +116,28 @@ pub(super) fn boot(
         poller,
         transports,
         console,
-        guest,
+        guest: Guest::of_process(guest)?,
     })
+}
+
+/// The program to execute, and what it is.
+fn program(
+    spec: &LaunchSpec,
+    memory: Option<RawFd>,
+    attachments: &[Attachment],
+) -> Result<(GuestProgram, Role), Failure> {
+    match (spec.engine, memory) {
+        (EngineKind::Uml, Some(memory)) => Ok((
+            uml::program(spec, INITRAMFS, memory, attachments),
+            Role::Uml,
+        )),
+        (EngineKind::Tcg, _) => Ok((
+            tcg::program(spec, KERNEL, INITRAMFS, attachments),
+            Role::Qemu,
+        )),
+        // The guest of the one is no process, that of the other has its memory.
+        (EngineKind::Kvm, _) | (EngineKind::Uml, None) => Err(Failure::Launch),
+    }
 }
 
 /// Make the root directory and enter it. Returns the program to execute, and the guest's
@@ -169,6 +180,13 @@ struct Ends {
 }
 
 impl Ends {
+    /// Let the guest's program have a descriptor. Returns its number.
+    fn keep(&mut self, descriptor: OwnedFd) -> RawFd {
+        let number = descriptor.as_raw_fd();
+        self.descriptors.push(descriptor);
+        number
+    }
+
     /// Add a device. Returns the device's end.
     fn add(&mut self, kind: u32, tag: Option<String>) -> Result<UnixStream, Failure> {
         let (ours, theirs) = UnixStream::pair().while_doing("make a device socket")?;
@@ -183,7 +201,7 @@ impl Ends {
 }
 
 /// The machine's devices: vsock first, then the disks in their order.
-fn devices(
+pub(super) fn devices(
     channel: &Channel,
     spec: &LaunchSpec,
     disks: Vec<Vec<OwnedFd>>,
