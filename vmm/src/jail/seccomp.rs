@@ -70,6 +70,7 @@ const DEVICES: &[c_long] = &[
     libc::SYS_preadv,
     libc::SYS_pwritev,
     libc::SYS_read,
+    libc::SYS_readv,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
@@ -79,6 +80,7 @@ const DEVICES: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_tgkill,
     libc::SYS_unlinkat,
+    libc::SYS_writev,
 ];
 
 /// What serving files needs beyond that.
@@ -116,7 +118,6 @@ const SHARES: &[c_long] = &[
     libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_readlinkat,
-    libc::SYS_readv,
     libc::SYS_removexattr,
     libc::SYS_renameat,
     libc::SYS_renameat2,
@@ -128,7 +129,6 @@ const SHARES: &[c_long] = &[
     libc::SYS_syncfs,
     libc::SYS_umask,
     libc::SYS_utimensat,
-    libc::SYS_writev,
 ];
 
 /// What user-mode Linux does, in both of its ways to run guest programs.

@@ -125,6 +125,12 @@ impl VhostUser {
             .turn(|device, memory, queues| device.connect(port, stream, memory, queues))
     }
 
+    /// Give the device its side of the host.
+    pub(crate) fn attach(&mut self, file: File) -> Result<(), TransportError> {
+        self.port()
+            .turn(|device, memory, queues| device.attach(file, memory, queues))
+    }
+
     fn socket_event(&mut self) -> Result<(), TransportError> {
         let Some(handler) = &mut self.link else {
             return Ok(());
@@ -278,6 +284,7 @@ impl VhostUserBackendReqHandlerMut for Port {
             return Err(VhostError::InvalidParam);
         }
         self.acked = features;
+        self.device.negotiated(features);
         for queue in &mut self.queues {
             queue.ring.set_event_idx(features & F_EVENT_IDX != 0);
         }
