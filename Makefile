@@ -2,6 +2,7 @@
 #
 #   make demo      build everything, start a registry with real images, run the main job
 #   make test      every test: unit, property, end to end in real guests
+#   make test-kvm  the kvm engine on an emulated CPU with virtualization (a minute and a half)
 #   make build     target/release/hull with its agent, kernel and emulators
 #   make kernels   all guest kernels (build makes only the one that this machine uses by default)
 #   make registry  the seeded registry; target/demo/config.toml names it as docker.io's mirror
@@ -9,7 +10,7 @@
 #   make lint      formatting, clippy, shellcheck, dependencies
 #   make clean     remove target/ (kernels and images stay in the cache, ~/.cache/hull)
 
-.PHONY: all build setup hull agent kernel emulators kernels guests registry registry-stop demo test bench lint clean
+.PHONY: all build setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm bench lint clean
 .NOTPARALLEL:
 
 step := @scripts/step
@@ -60,6 +61,11 @@ demo: build
 test: guests
 	$(step) "Checking the tests' packages" scripts/setup demo test
 	$(step) "Running every test" scripts/test
+
+test-kvm: build
+	$(step) "Checking the tests' packages" scripts/setup demo test run
+	$(step) "Building the guest kernel x86_64" kernel-config/build --target x86_64 --output target/kernels
+	$(step) "Testing the kvm engine" tests/kvm/run
 
 bench: build kernels
 	$(step) "Checking the benchmark's packages" scripts/setup demo peers

@@ -7,7 +7,8 @@ use serde::Serialize;
 use vmm::{EngineKind, GuestArch};
 
 use crate::container::assets;
-use crate::container::launch::GUESTS;
+use crate::container::launch::{self, GUESTS};
+use crate::store::Store;
 
 /// How good something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,8 +54,8 @@ impl Finding {
 }
 
 /// Looks at everything, in the order in which hull would choose.
-pub fn examine() -> Vec<Finding> {
-    let mut findings = vec![kvm()];
+pub fn examine(store: &Store) -> Vec<Finding> {
+    let mut findings = vec![kvm(store)];
     findings.extend(GUESTS.iter().map(|&(engine, arch)| guest(engine, arch)));
     findings.push(emulators());
     findings.push(namespaces());
@@ -62,8 +63,29 @@ pub fn examine() -> Vec<Finding> {
     findings
 }
 
-fn kvm() -> Finding {
-    Finding::new("engine kvm", Verdict::Note, vmm::probe_kvm().finding)
+fn kvm(store: &Store) -> Finding {
+    match store.kvm_anew(launch::try_kvm) {
+        Ok(finding) => {
+            let nested = if is_virtual() {
+                " (nested: this host is a virtual machine itself)"
+            } else {
+                ""
+            };
+            let isolation = vmm::isolation(EngineKind::Kvm);
+            let text = format!("{finding}{nested}; isolation: {isolation}");
+            Finding::new("engine kvm", Verdict::Works, text)
+        }
+        Err(finding) => Finding::new("engine kvm", Verdict::Note, finding),
+    }
+}
+
+/// Whether the host's CPU says that a hypervisor runs it.
+fn is_virtual() -> bool {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut lines = cpus.lines();
+    lines.any(|line| {
+        line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "hypervisor")
+    })
 }
 
 fn guest(engine: EngineKind, arch: GuestArch) -> Finding {

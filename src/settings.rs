@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::arch::Platform;
+use crate::arch::dispatch::Isolation;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -44,6 +45,8 @@ pub struct Defaults {
     pub engine: Option<String>,
     /// Where foreign programs run: `user` or `system`.
     pub emulation: Option<String>,
+    /// The weakest boundary that will do: `hardware`, `kernel` or `any`.
+    pub isolation: Option<Isolation>,
     /// Memory of a container, as `--memory` takes it: `512m`.
     pub memory: Option<String>,
     /// Processors of a container, as `--cpus` takes them.

@@ -5,6 +5,8 @@
 //! files that an image controls are in `parse`, so that they can be fuzzed alone.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "archive")]
+pub mod archive;
 #[cfg(feature = "agent")]
 pub mod parse;
 pub mod protocol;

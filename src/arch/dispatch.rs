@@ -2,12 +2,14 @@
 //!
 //! | host and engine | image of the same architecture | foreign image |
 //! | --- | --- | --- |
+//! | `kvm` | native | qemu-user in the guest |
 //! | `uml` | native | qemu-user in the guest |
 //! | `tcg` | a machine of the image's architecture | a machine of the image's architecture if there is one, else qemu-user in a guest of the host's |
 //!
 //! `--emulation user` keeps the guest's architecture the host's; `--emulation system` asks
 //! for a whole machine of the image's architecture, which only `tcg` offers.
 
+use serde::{Deserialize, Serialize};
 use vmm::{EngineKind, GuestArch};
 
 use crate::container::Emulation;
@@ -23,6 +25,32 @@ pub struct Question<'a> {
     pub engine: Option<EngineKind>,
     /// `--emulation`.
     pub emulation: Option<Emulation>,
+    /// The weakest boundary that will do.
+    pub isolation: Isolation,
+    /// Whether KVM runs guests here, and else a sentence why not. Of no account where
+    /// [`asks_kvm`] says so.
+    pub kvm: Result<String, String>,
+}
+
+/// What must stand between a guest and the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// The hardware's virtualization.
+    Hardware,
+    /// A kernel of the guest's own, which every engine gives.
+    Kernel,
+    /// Whatever there is.
+    #[default]
+    Any,
+}
+
+/// Whether the choice depends on KVM at all.
+pub fn asks_kvm(engine: Option<EngineKind>, emulation: Option<Emulation>) -> bool {
+    match engine {
+        Some(engine) => engine == EngineKind::Kvm,
+        None => emulation != Some(Emulation::System),
+    }
 }
 
 /// Where the programs run.
@@ -44,14 +72,27 @@ pub enum DispatchError {
         "no way to run images for {0} here: there is neither a machine nor an emulator for that architecture"
     )]
     UnknownArchitecture(String),
+    /// KVM was asked for and does not run guests.
+    #[error("engine kvm does not work here: {0}")]
+    NoKvm(String),
+    /// Nothing strong enough.
+    #[error(
+        "--isolation hardware needs engine kvm, and this would run in engine {engine}, which has no hardware boundary{}", because(.why)
+    )]
+    TooWeak {
+        /// What would have been chosen.
+        engine: EngineKind,
+        /// Why it is not KVM, if that was tried.
+        why: Option<String>,
+    },
     /// UML exists for x86-64 hosts only.
     #[error("engine uml needs an x86-64 host and this one is {0}, use --engine tcg")]
     UmlHost(String),
-    /// UML runs on the host's CPU.
+    /// UML and KVM run on the host's CPU.
     #[error(
-        "--emulation system needs engine tcg, engine uml runs guests on the host's own CPU; leave out --engine or use --engine tcg"
+        "--emulation system needs engine tcg, engine {0} runs guests on the host's own CPU; leave out --engine or use --engine tcg"
     )]
-    SystemNeedsTcg,
+    SystemNeedsTcg(EngineKind),
     /// No kernel of that architecture.
     #[error(
         "--emulation system has no machine for {0} (it has amd64 and arm64), use --emulation user"
@@ -62,8 +103,24 @@ pub enum DispatchError {
     Host(String),
 }
 
+fn because(why: &Option<String>) -> String {
+    why.as_ref().map_or(String::new(), |why| format!(": {why}"))
+}
+
 /// The choice.
 pub fn choose(question: &Question<'_>) -> Result<Plan, DispatchError> {
+    let plan = choose_engine(question)?;
+    if question.isolation == Isolation::Hardware && plan.engine != EngineKind::Kvm {
+        let asked = asks_kvm(question.engine, question.emulation);
+        return Err(DispatchError::TooWeak {
+            engine: plan.engine,
+            why: question.kvm.clone().err().filter(|_| asked),
+        });
+    }
+    Ok(plan)
+}
+
+fn choose_engine(question: &Question<'_>) -> Result<Plan, DispatchError> {
     let host = machine(question.host).ok_or_else(|| DispatchError::Host(question.host.into()))?;
     let own_machine = machine(question.image);
     let emulator = super::binfmt::TABLE
@@ -77,6 +134,7 @@ pub fn choose(question: &Question<'_>) -> Result<Plan, DispatchError> {
     let system = question.emulation == Some(Emulation::System);
     let engine = match question.engine {
         Some(engine) => engine,
+        None if !system && question.kvm.is_ok() => EngineKind::Kvm,
         None if system || host != GuestArch::X86_64 => EngineKind::Tcg,
         None => EngineKind::Uml,
     };
@@ -84,8 +142,15 @@ pub fn choose(question: &Question<'_>) -> Result<Plan, DispatchError> {
         EngineKind::Uml if host != GuestArch::X86_64 => {
             Err(DispatchError::UmlHost(question.host.to_owned()))
         }
-        EngineKind::Uml if system => Err(DispatchError::SystemNeedsTcg),
-        EngineKind::Uml => Ok(plan(engine, host, question.image)),
+        EngineKind::Uml if system => Err(DispatchError::SystemNeedsTcg(engine)),
+        EngineKind::Kvm if question.kvm.is_err() => {
+            let why = question.kvm.clone().err().unwrap_or_default();
+            Err(DispatchError::NoKvm(why))
+        }
+        EngineKind::Kvm if system && own_machine != Some(host) => {
+            Err(DispatchError::SystemNeedsTcg(engine))
+        }
+        EngineKind::Uml | EngineKind::Kvm => Ok(plan(engine, host, question.image)),
         EngineKind::Tcg => match own_machine {
             None if system => Err(DispatchError::NoMachine(question.image.to_owned())),
             Some(own) if question.emulation != Some(Emulation::User) => {
@@ -183,7 +248,7 @@ mod tests {
                 "arm64",
                 Some(Uml),
                 Some(System),
-                Err(E::SystemNeedsTcg),
+                Err(E::SystemNeedsTcg(Uml)),
             ),
             (
                 "amd64",
@@ -223,9 +288,55 @@ mod tests {
                 image,
                 engine,
                 emulation,
+                isolation: Isolation::Any,
+                kvm: Err("no".to_owned()),
             });
             let got = got.map(|plan| (plan.engine, plan.guest, plan.user_emulation));
             assert_eq!(got, want, "{host} {image} {engine:?} {emulation:?}");
         }
+    }
+
+    #[test]
+    fn kvm_is_the_default_where_it_works() {
+        let ask = |engine, emulation, isolation, kvm: bool| {
+            let question = Question {
+                host: "amd64",
+                image: "arm64",
+                engine,
+                emulation,
+                isolation,
+                kvm: if kvm {
+                    Ok("yes".into())
+                } else {
+                    Err("no".into())
+                },
+            };
+            choose(&question).map(|plan| (plan.engine, plan.guest, plan.user_emulation))
+        };
+        let (any, hardware) = (Isolation::Any, Isolation::Hardware);
+        let native = Ok((EngineKind::Kvm, X86_64, true));
+        assert_eq!(ask(None, None, any, true), native);
+        assert_eq!(ask(None, None, hardware, true), native);
+        assert_eq!(ask(None, Some(User), Isolation::Kernel, true), native);
+        assert_eq!(ask(Some(Uml), None, any, true), Ok((Uml, X86_64, true)));
+        assert_eq!(
+            ask(None, Some(System), any, true),
+            Ok((Tcg, Aarch64, false))
+        );
+        let kvm = Some(EngineKind::Kvm);
+        assert_eq!(ask(kvm, None, any, false), Err(E::NoKvm("no".into())));
+        assert_eq!(
+            ask(kvm, Some(System), any, true),
+            Err(E::SystemNeedsTcg(EngineKind::Kvm))
+        );
+        let weak = |engine, why: Option<&str>| {
+            Err(E::TooWeak {
+                engine,
+                why: why.map(str::to_owned),
+            })
+        };
+        assert_eq!(ask(None, None, hardware, false), weak(Uml, Some("no")));
+        assert_eq!(ask(Some(Uml), None, hardware, true), weak(Uml, None));
+        assert_eq!(ask(None, Some(System), hardware, true), weak(Tcg, None));
     }
 }

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::format;
 use crate::arch::dispatch::{self, Question};
 use crate::container::assets;
-use crate::container::launch::GUESTS;
+use crate::container::launch::{self, GUESTS};
 use crate::container::state::Status;
 use crate::doctor::{self, Verdict};
 
@@ -38,8 +38,8 @@ pub struct Version {
 }
 
 /// `doctor`: exit code 1 when no engine works.
-pub fn doctor(args: &Doctor) -> anyhow::Result<ExitCode> {
-    let findings = doctor::examine();
+pub fn doctor(args: &Doctor, context: &Context) -> anyhow::Result<ExitCode> {
+    let findings = doctor::examine(&context.store);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
@@ -104,6 +104,8 @@ pub fn info(args: &Info, context: &Context) -> anyhow::Result<ExitCode> {
         image: host,
         engine,
         emulation: None,
+        isolation: context.settings.defaults.isolation.unwrap_or_default(),
+        kvm: launch::kvm(&context.store, engine, None),
     });
     let default_engine = choice.map_or("none", |plan| plan.engine.as_str());
     let kernels: Vec<Value> = GUESTS

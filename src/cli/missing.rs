@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 32] = [
-    "build", "builder", "buildx", "commit", "compose", "config", "context", "cp", "diff", "events",
-    "login", "logout", "manifest", "network", "node", "pause", "plugin", "port", "rename",
-    "restart", "search", "secret", "serve", "service", "stack", "stats", "swarm", "system", "top",
-    "unpause", "update", "volume",
+const NOT_YET: [&str; 29] = [
+    "build", "builder", "buildx", "compose", "config", "context", "events", "login", "logout",
+    "manifest", "network", "node", "pause", "plugin", "port", "rename", "restart", "search",
+    "secret", "serve", "service", "stack", "stats", "swarm", "system", "top", "unpause", "update",
+    "volume",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.

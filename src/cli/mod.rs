@@ -84,7 +84,6 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Other(words) => missing::explain(&words),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
-        Command::Doctor(args) => info::doctor(&args),
         command => {
             let context = Context::open()?;
             match command {
@@ -95,10 +94,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Images(group) => image::run_group(group, &context),
                 Command::Inspect(args) => container::inspect(&args, &context),
                 Command::Info(args) => info::info(&args, &context),
-                Command::Other(_)
-                | Command::Kernel(_)
-                | Command::Version(_)
-                | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
+                Command::Doctor(args) => info::doctor(&args, &context),
+                Command::Other(_) | Command::Kernel(_) | Command::Version(_) => {
+                    Ok(ExitCode::SUCCESS)
+                }
             }
         }
     }

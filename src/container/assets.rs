@@ -76,8 +76,8 @@ pub fn directories() -> Vec<PathBuf> {
 pub fn kernel_names(engine: EngineKind, arch: GuestArch) -> (&'static str, &'static str) {
     match (engine, arch) {
         (EngineKind::Uml, _) => ("linux-um", "um"),
-        (EngineKind::Tcg, GuestArch::X86_64) => ("vmlinux-x86_64", "x86_64"),
-        (EngineKind::Tcg, GuestArch::Aarch64) => ("Image-aarch64", "aarch64"),
+        (_, GuestArch::X86_64) => ("vmlinux-x86_64", "x86_64"),
+        (_, GuestArch::Aarch64) => ("Image-aarch64", "aarch64"),
     }
 }
 

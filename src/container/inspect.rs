@@ -106,6 +106,7 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "StopTimeout": config.stop_timeout,
             "Platform": config.platform,
             "Emulation": config.emulation,
+            "Isolation": config.isolation,
         },
         "NetworkSettings": {"Ports": {}, "Networks": {}},
     }))

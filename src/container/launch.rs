@@ -13,6 +13,7 @@ use guest_agent::protocol::{
 };
 use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig};
 
+use super::Emulation;
 use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
 use super::record::{Bind, Container};
@@ -185,15 +186,18 @@ pub(super) fn plan(
             image: config.image_id.clone(),
         })?;
     let platform: Platform = config.platform.parse()?;
+    let engine = config
+        .engine
+        .as_deref()
+        .map(str::parse::<EngineKind>)
+        .transpose()?;
     let place = dispatch::choose(&Question {
         host: dispatch::host_architecture(),
         image: &platform.architecture,
-        engine: config
-            .engine
-            .as_deref()
-            .map(str::parse::<EngineKind>)
-            .transpose()?,
+        engine,
         emulation: config.emulation,
+        isolation: config.isolation,
+        kvm: kvm(store, engine, config.emulation),
     })?;
 
     let mut partitions = image.layer_files(store)?;
@@ -258,6 +262,29 @@ pub(super) fn plan(
     })
 }
 
+/// Whether KVM runs guests here, if that matters.
+pub fn kvm(
+    store: &Store,
+    engine: Option<EngineKind>,
+    emulation: Option<Emulation>,
+) -> Result<String, String> {
+    if dispatch::asks_kvm(engine, emulation) {
+        store.kvm(try_kvm)
+    } else {
+        Err("it was not asked for".to_owned())
+    }
+}
+
+/// Try KVM.
+pub fn try_kvm() -> Result<String, String> {
+    let probe = vmm::probe_kvm();
+    if probe.usable {
+        Ok(probe.finding)
+    } else {
+        Err(probe.finding)
+    }
+}
+
 fn machine(
     store: &Store,
     container: &Container,
@@ -303,7 +330,7 @@ fn machine(
 /// The emulators' disk; without it only an image that needs one cannot run.
 fn emulators_disk(store: &Store, place: &Plan) -> Result<Option<PathBuf>, LaunchError> {
     // A whole machine under QEMU is for exactness: it gets emulators only where it must.
-    let wanted = place.user_emulation || place.engine == EngineKind::Uml;
+    let wanted = place.user_emulation || place.engine != EngineKind::Tcg;
     let directory = match assets::emulators() {
         Ok(directory) if wanted => directory,
         Err(error) if place.user_emulation => return Err(error.into()),

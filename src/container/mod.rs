@@ -6,9 +6,11 @@
 
 pub mod assets;
 pub mod client;
+pub mod commit;
 pub mod control;
+pub mod copy;
 pub mod create;
-pub mod export;
+pub mod files;
 pub mod guest;
 pub mod id;
 pub mod inspect;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
+use crate::arch::dispatch::Isolation;
 
 /// One container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +62,9 @@ pub struct Config {
     pub engine: Option<String>,
     /// `--emulation`.
     pub emulation: Option<Emulation>,
+    /// `--isolation`.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// Guest memory in bytes.
     pub memory: u64,
     /// Virtual processors.

@@ -18,6 +18,11 @@ pub enum Status {
 }
 
 impl Status {
+    /// Whether a supervisor has it.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Running)
+    }
+
     /// Docker's word for it.
     pub fn as_str(self) -> &'static str {
         match self {

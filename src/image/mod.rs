@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod assemble;
 pub mod change;
+mod commit;
 pub mod convert;
 pub mod digest;
 pub mod erofs;
@@ -21,6 +22,7 @@ mod push;
 pub mod reference;
 pub mod registry;
 
+pub use commit::{Commit, commit};
 pub use error::ImageError;
 pub use filter::{Filter, created};
 pub use history::{HistoryStep, history};

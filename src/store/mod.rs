@@ -18,6 +18,7 @@ mod db;
 mod disks;
 mod gc;
 mod images;
+mod kvm;
 mod lease;
 mod lock;
 mod paths;

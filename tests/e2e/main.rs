@@ -16,6 +16,7 @@ mod crash;
 mod docs;
 mod exec;
 mod failures;
+mod files;
 mod foreign;
 mod harness;
 mod images;

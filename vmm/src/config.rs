@@ -22,6 +22,8 @@ pub const MAX_TAG: usize = 36;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
+    /// The host's CPU runs the guest behind its hardware boundary.
+    Kvm,
     /// The guest kernel runs as a user-mode Linux process on an x86-64 host.
     Uml,
     /// QEMU's translator runs the guest: any architecture, slow.
@@ -32,6 +34,7 @@ impl EngineKind {
     /// The name used on command lines and in configuration files.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Kvm => "kvm",
             Self::Uml => "uml",
             Self::Tcg => "tcg",
         }
@@ -46,7 +49,7 @@ impl fmt::Display for EngineKind {
 
 /// A name that is no engine's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown engine {0:?}: choose uml or tcg")]
+#[error("unknown engine {0:?}: choose kvm, uml or tcg")]
 pub struct UnknownEngine(pub String);
 
 impl FromStr for EngineKind {
@@ -54,6 +57,7 @@ impl FromStr for EngineKind {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
+            "kvm" => Ok(Self::Kvm),
             "uml" => Ok(Self::Uml),
             "tcg" => Ok(Self::Tcg),
             _ => Err(UnknownEngine(name.to_owned())),
@@ -103,7 +107,8 @@ pub struct MachineConfig {
     /// hostile program of the guest can get at the guest's own kernel; the host's wall around
     /// both is the same.
     pub cpus: u32,
-    /// The guest kernel: a static user-mode Linux program for `uml`, a boot image for `tcg`.
+    /// The guest kernel: a static user-mode Linux program for `uml`, a boot image for the others
+    /// (an ELF file for x86-64, an Image for aarch64).
     pub kernel: PathBuf,
     /// The initramfs with the agent.
     pub initramfs: PathBuf,

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::tcg;
+use crate::probe::KVM_DEVICE;
 use crate::{
     DiskSource, EngineKind, GuestArch, MAX_INTERFACES, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG,
     MachineConfig, StartError,
@@ -55,9 +56,9 @@ pub(crate) struct ShareSpec {
 }
 
 impl LaunchSpec {
-    /// Whether the program to execute is another one than the guest kernel.
+    /// Whether something else than the guest kernel itself executes the guest.
     pub(crate) fn has_emulator(&self) -> bool {
-        self.engine == EngineKind::Tcg
+        self.engine != EngineKind::Uml
     }
 
     /// How many descriptors belong to this description.
@@ -79,6 +80,7 @@ impl LaunchSpec {
 pub(crate) struct LaunchFiles {
     pub(crate) kernel: OwnedFd,
     pub(crate) initramfs: OwnedFd,
+    /// QEMU's program or KVM's device.
     pub(crate) emulator: Option<OwnedFd>,
     pub(crate) console: Option<OwnedFd>,
     pub(crate) disks: Vec<Vec<OwnedFd>>,
@@ -141,6 +143,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), 
     let initramfs = open_file(&config.initramfs, "initramfs", false)?;
     let emulator = match config.engine {
         EngineKind::Uml => None,
+        EngineKind::Kvm => Some(open_kvm()?),
         EngineKind::Tcg => {
             let path = config
                 .qemu
@@ -253,6 +256,18 @@ fn open_file(path: &Path, what: &'static str, write: bool) -> Result<OwnedFd, St
     Ok(file.into())
 }
 
+fn open_kvm() -> Result<OwnedFd, StartError> {
+    let path = Path::new(KVM_DEVICE);
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    opened
+        .map(OwnedFd::from)
+        .map_err(|source| StartError::Open {
+            what: "virtualization device",
+            path: path.to_owned(),
+            source,
+        })
+}
+
 fn check(config: &MachineConfig) -> Result<(), StartError> {
     let invalid = |what: String| Err(StartError::Invalid(what));
     if config.cpus == 0 || config.cpus > 64 {
@@ -268,6 +283,15 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
         && (config.arch != GuestArch::X86_64 || std::env::consts::ARCH != "x86_64")
     {
         return invalid("the uml engine runs x86_64 guests on x86_64 hosts only".to_owned());
+    }
+    if config.engine == EngineKind::Kvm && config.arch.as_str() != std::env::consts::ARCH {
+        return invalid(format!(
+            "the kvm engine runs guests on the host's own CPU, which is not {}",
+            config.arch
+        ));
+    }
+    if config.engine == EngineKind::Kvm && !cfg!(target_arch = "x86_64") {
+        return invalid("the kvm engine needs an x86-64 host, use engine tcg".to_owned());
     }
     for disk in &config.disks {
         let printable = disk.serial.bytes().all(|byte| byte.is_ascii_graphic());

@@ -11,7 +11,10 @@ mod control;
 mod devices;
 mod engine;
 mod event;
+mod eventfd;
 mod jail;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
 mod launch;
 mod machine;
 mod poll;

@@ -4,20 +4,28 @@
 //! `/dev/kvm` cannot run a kernel. So an engine is usable when a guest booted in it.
 
 use std::fs::OpenOptions;
-use std::os::fd::AsRawFd;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::{Command as Program, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{EngineKind, Event, GuestArch, Machine, MachineConfig};
+use crate::{EngineKind, Event, GuestArch, Machine, MachineConfig, VMM_ARGUMENT};
 
 /// How long a guest may take to boot. A busy host's translator needs a few seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// `KVM_GET_API_VERSION`.
-const KVM_GET_API_VERSION: libc::c_ulong = 0xae00;
+/// The device that virtual machines are made with.
+pub(crate) const KVM_DEVICE: &str = "/dev/kvm";
+
+/// How long a guest of a few instructions may take: hundreds of times what it needs.
+const KVM_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What makes a VMM process try KVM instead.
+pub(crate) const ARGUMENT: &str = "--probe-kvm";
 
 /// What was found out about one way to run guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +50,7 @@ pub const fn isolation(engine: EngineKind) -> &'static str {
             "a kernel of its own and the jail around it, but no hardware boundary: \
              what gVisor has, not what a virtual machine has"
         }
+        EngineKind::Kvm => "the CPU's hardware boundary and the jail around the VMM",
         EngineKind::Tcg => "an emulated CPU and the jail around the emulator",
     }
 }
@@ -56,7 +65,7 @@ pub fn probe(
     qemu: Option<&Path>,
 ) -> Probe {
     let name = match engine {
-        EngineKind::Uml => engine.to_string(),
+        EngineKind::Uml | EngineKind::Kvm => engine.to_string(),
         EngineKind::Tcg => format!("{engine} ({arch})"),
     };
     let config = MachineConfig {
@@ -115,28 +124,122 @@ fn boot(config: &MachineConfig, deadline: Duration) -> Result<Duration, String> 
     }
 }
 
-/// Say what `/dev/kvm` is. This version has no engine that uses it.
+/// Find out whether `/dev/kvm` really runs guests: a process of its own makes one that
+/// executes what kernels execute, and gets [`KVM_DEADLINE`] for it.
 pub fn probe_kvm() -> Probe {
-    let path = "/dev/kvm";
-    let finding = match OpenOptions::new().read(true).write(true).open(path) {
-        Err(error) => format!("{path} cannot be opened: {error}"),
-        Ok(device) => {
-            // SAFETY: this request takes no argument and changes nothing.
-            let version = unsafe { libc::ioctl(device.as_raw_fd(), KVM_GET_API_VERSION as _, 0) };
-            if version < 0 {
-                format!("{path} is no KVM: {}", std::io::Error::last_os_error())
-            } else {
-                format!("{path} opens (API version {version}), but this version does not use it")
-            }
-        }
+    let (usable, finding) = match try_kvm() {
+        Ok(finding) => (true, finding),
+        Err(finding) => (false, finding),
     };
     Probe {
         name: "kvm".to_owned(),
-        usable: false,
+        usable,
         boot: None,
         finding,
-        isolation: "hardware and the jail around the VMM",
+        isolation: isolation(EngineKind::Kvm),
     }
+}
+
+fn try_kvm() -> Result<String, String> {
+    let opened = OpenOptions::new().read(true).write(true).open(KVM_DEVICE);
+    let device = opened.map_err(|error| not_opened(&error))?;
+    if !cfg!(target_arch = "x86_64") {
+        return Err(format!(
+            "{KVM_DEVICE} opens, but this version's kvm engine needs an x86-64 host"
+        ));
+    }
+    let failed = |error: io::Error| format!("cannot try {KVM_DEVICE}: {error}");
+    let mut child = Program::new("/proc/self/exe")
+        .args([VMM_ARGUMENT, ARGUMENT])
+        .env_clear()
+        .stdin(Stdio::from(device))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    let mut answer = String::new();
+    let told = match child.stdout.take() {
+        Some(mut pipe) => within(KVM_DEADLINE, &pipe)
+            .and_then(|ready| {
+                if ready {
+                    pipe.by_ref().take(1000).read_to_string(&mut answer)?;
+                }
+                Ok(ready)
+            })
+            .map_err(failed)?,
+        None => false,
+    };
+    // Fails only when it is gone already, which is what is wanted.
+    let _ = child.kill();
+    let status = child.wait().map_err(failed)?;
+    let answer = answer.trim().to_owned();
+    match (told, status.success()) {
+        (true, true) => Ok(answer),
+        (true, false) if !answer.is_empty() => Err(format!("{KVM_DEVICE} opens, but {answer}")),
+        (true, false) => Err(format!(
+            "{KVM_DEVICE} opens, but trying it failed ({status})"
+        )),
+        (false, _) => Err(format!(
+            "{KVM_DEVICE} opens, but a guest of a few instructions did not end within {} s: \
+             this host emulates privileged code, no kernel gets anywhere on it",
+            KVM_DEADLINE.as_secs()
+        )),
+    }
+}
+
+/// Wait until a pipe has something to say or is closed.
+fn within(deadline: Duration, pipe: &impl AsFd) -> io::Result<bool> {
+    let end = Instant::now() + deadline;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn not_opened(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "{KVM_DEVICE} is not there: virtualization is off in this host's firmware, or its \
+             kernel module (kvm_intel, kvm_amd) is not loaded, or this is a virtual machine \
+             without nested virtualization"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "{KVM_DEVICE} is there, but this user may not open it: add the user to the group \
+             that owns it (often kvm) and log in again"
+        ),
+        _ => format!("{KVM_DEVICE} cannot be opened: {error}"),
+    }
+}
+
+/// Be the process that tries: what [`crate::vmm_main`] does for [`ARGUMENT`]. The device is
+/// standard input; the finding goes to standard output.
+pub(crate) fn probe_main() -> ExitCode {
+    match found() {
+        Ok(finding) => {
+            println!("{finding}");
+            ExitCode::SUCCESS
+        }
+        Err(finding) => {
+            println!("{finding}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn found() -> Result<String, String> {
+    let device = io::stdin().as_fd().try_clone_to_owned();
+    crate::kvm::probe::run(device.map_err(|error| error.to_string())?.into())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn found() -> Result<String, String> {
+    Err("the kvm engine needs an x86-64 host".to_owned())
 }
 
 #[cfg(test)]
@@ -161,9 +264,22 @@ mod tests {
     }
 
     #[test]
-    fn kvm_is_never_called_usable() {
-        let probe = probe_kvm();
-        assert!(!probe.usable);
-        assert!(probe.finding.contains("/dev/kvm"));
+    fn a_device_that_does_not_open_is_explained() {
+        for (kind, advice) in [
+            (io::ErrorKind::NotFound, "firmware"),
+            (io::ErrorKind::PermissionDenied, "group"),
+            (io::ErrorKind::ResourceBusy, "cannot be opened"),
+        ] {
+            let text = not_opened(&kind.into());
+            assert!(text.contains(advice) && text.contains(KVM_DEVICE), "{text}");
+        }
+    }
+
+    #[test]
+    fn waiting_for_an_answer_ends() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!within(Duration::ZERO, &reader).unwrap());
+        drop(writer);
+        assert!(within(Duration::from_secs(3600), &reader).unwrap());
     }
 }

@@ -91,7 +91,7 @@ impl Agent {
         let Some(connection) = connection.filter(|_| !failed) else {
             return;
         };
-        let oom_killed = role != Role::Export && self.setup.cgroup.oom_killed();
+        let oom_killed = role != Role::Work && self.setup.cgroup.oom_killed();
         let payload = serde_json::to_vec(&Exit { code, oom_killed }).unwrap_or_default();
         if let Some(found) = self.connections.get_mut(&connection) {
             let sent = found.send_frame(FrameKind::Exit, &payload);

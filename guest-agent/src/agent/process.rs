@@ -24,8 +24,8 @@ pub enum Role {
     Main,
     /// A later one, by its name.
     Exec(String),
-    /// An export of the root.
-    Export,
+    /// The agent's own work for the host.
+    Work,
 }
 
 /// A child that does not run its program yet.

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use guest_agent::protocol::{
-    AgentError, ErrorKind, Exec, Export, MAIN_PROCESS, Request, Resize, Response, Signal, Start,
-    VERSION,
+    AgentError, ErrorKind, Exec, MAIN_PROCESS, Request, Resize, Response, Signal, Start, VERSION,
+    Work,
 };
 
 use super::connection::RequestFrame;
@@ -51,7 +51,12 @@ impl Agent {
                 self.queue.push_back((connection, exec));
                 return self.start_queued();
             }
-            Request::Export(export) => self.export(connection, &export),
+            Request::Work(work) => self.work(connection, &work),
+            Request::Freeze(on) => self.freeze(on).map(|()| Some(DONE)),
+            Request::LimitProcesses(limit) => {
+                let limited = self.setup.cgroup.limit_processes(limit);
+                limited.map(|()| Some(DONE))
+            }
             Request::Signal(signal) => self.signal(&signal).map(|()| Some(DONE)),
             Request::Resize(resize) => self.resize(&resize).map(|()| Some(DONE)),
             Request::Shutdown => self.shut_down(connection),
@@ -128,13 +133,19 @@ impl Agent {
         self.adopt(connection, role, spawned)
     }
 
-    fn export(&mut self, connection: u64, export: &Export) -> Result<Option<Response>> {
+    fn work(&mut self, connection: u64, work: &Work) -> Result<Option<Response>> {
         if self.merged.is_none() {
             let devices = self.devices()?;
-            self.merged = Some(layers::assemble(&export.storage, &devices, true)?);
+            self.merged = Some(layers::assemble(&work.storage, &devices, true)?);
         }
-        let spawned = spawn::export()?;
-        self.adopt(connection, Role::Export, spawned)
+        let cgroup = self.setup.cgroup.path();
+        let spawned = spawn::work(work, self.container.as_ref(), cgroup)?;
+        self.adopt(connection, Role::Work, spawned)
+    }
+
+    fn freeze(&self, on: bool) -> Result<()> {
+        self.running()?;
+        self.setup.cgroup.freeze(on)
     }
 
     /// Takes a forked child into the loop; the connection is answered when it has started.
@@ -168,7 +179,7 @@ impl Agent {
         let process = self.processes.values().find(|p| match &p.role {
             Role::Main => name == MAIN_PROCESS,
             Role::Exec(id) => id == name,
-            Role::Export => false,
+            Role::Work => false,
         });
         let usable = process.filter(|p| p.is_alive() && p.setup.is_none() && !p.failed);
         usable.ok_or_else(|| no_such_process(format!("no process {name} is running")))

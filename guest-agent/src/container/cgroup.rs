@@ -4,12 +4,13 @@
 //! tell whether the kernel killed one of them for lack of memory.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
 use nix::unistd::mkdir;
 use oci_spec::runtime::LinuxResources;
@@ -20,6 +21,9 @@ use crate::sys::mount::attach_at;
 
 /// Where the agent sees all groups.
 const MOUNT: &std::ffi::CStr = c"/cgroup";
+
+/// How long processes may take to stop; one that the kernel holds up would hold up the agent.
+const FREEZE_WITHIN_MS: u16 = 2000;
 
 /// The group that the container's processes start in.
 #[derive(Debug)]
@@ -100,6 +104,44 @@ impl Cgroup {
             .lines()
             .filter_map(|line| line.strip_prefix("oom_kill "))
             .any(|count| count.trim() != "0")
+    }
+
+    /// Where it is in the agent's own tree.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Stops everything in the group and in those below it, or lets it go on; returns when
+    /// that has happened.
+    pub fn freeze(&self, on: bool) -> Result<()> {
+        let failed = |e: std::io::Error| guest("cannot freeze the container's processes", e);
+        let events = File::open(self.path.join("cgroup.events")).map_err(failed)?;
+        fs::write(self.path.join("cgroup.freeze"), if on { "1" } else { "0" }).map_err(failed)?;
+        let wanted = if on { "frozen 1" } else { "frozen 0" };
+        loop {
+            let mut text = [0u8; 256];
+            let len = events.read_at(&mut text, 0).map_err(failed)?;
+            let text = String::from_utf8_lossy(text.get(..len).unwrap_or_default());
+            if text.lines().any(|line| line == wanted) {
+                return Ok(());
+            }
+            // The kernel announces a change of the file as an exceptional condition.
+            let mut poll = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+            let changed = nix::poll::poll(&mut poll, FREEZE_WITHIN_MS);
+            if changed.map_err(|e| failed(e.into()))? == 0 {
+                return Err(guest(
+                    "cannot freeze the container's processes",
+                    "one of them does not stop",
+                ));
+            }
+        }
+    }
+
+    /// Changes the most processes at once.
+    pub fn limit_processes(&self, limit: Option<u64>) -> Result<()> {
+        let value = limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
+        fs::write(self.path.join("pids.max"), value)
+            .map_err(|e| guest("cannot limit the container's processes", e))
     }
 
     /// Kills everything in the group and in those below it.

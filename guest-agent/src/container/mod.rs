@@ -7,7 +7,6 @@
 pub mod caps;
 pub mod cgroup;
 pub mod dev;
-pub mod export;
 pub mod init;
 pub mod launch;
 pub mod masks;
@@ -19,3 +18,4 @@ pub mod root;
 pub mod rootfs;
 pub mod spawn;
 pub mod user;
+pub mod work;

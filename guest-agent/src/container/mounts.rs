@@ -84,6 +84,17 @@ pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
     Ok(mounted)
 }
 
+/// Mounts shares of the host alone.
+pub fn shares(shares: &[Share], root: &Root) -> Result<()> {
+    let mut shares: Vec<&Share> = shares.iter().collect();
+    shares.sort_by_key(|share| depth(Path::new(&share.destination)));
+    let mut tags = BTreeMap::new();
+    for share in shares {
+        share_mount(share, root, &mut tags)?;
+    }
+    Ok(())
+}
+
 fn depth(path: &Path) -> usize {
     path.components()
         .filter(|c| matches!(c, Component::Normal(_)))

@@ -1,13 +1,14 @@
-//! Forking the children of the agent: the container's first process, later ones, exports.
+//! Forking the children of the agent: the container's first process, later ones, its own work.
 //!
 //! Purpose: prepare streams and the report channel, fork into the right namespaces, and
 //! hand back what the event loop watches. Nothing here waits.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 
-use guest_agent::protocol::{Exec, Start, Stdio};
+use guest_agent::protocol::{Exec, Start, Stdio, Task, Work};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
@@ -16,7 +17,7 @@ use nix::unistd::pipe2;
 use super::cgroup::Cgroup;
 use super::launch::{Common, Launch, Streams, set_oom_score};
 use super::report::{self, Reporter, Reports};
-use super::{export, pty, rootfs};
+use super::{pty, rootfs, work};
 use crate::error::{Result, guest, invalid, reason};
 use crate::sys::task::{self, Child};
 
@@ -223,16 +224,13 @@ fn fork_into(container: &Container, common: &Common, cgroup: &Cgroup) -> Result<
     forked.map_err(failed)
 }
 
-/// Starts the export of the merged root.
-pub fn export() -> Result<Spawned> {
-    let (ends, streams) = pipes(false).map_err(failed)?;
+/// Starts the agent's own work, beside the container when there is one.
+pub fn work(work: &Work, container: Option<&Container>, cgroup: &Path) -> Result<Spawned> {
+    let (ends, streams) = pipes(matches!(work.task, Task::Extract { .. })).map_err(failed)?;
     let (reports, reporter) = report::channel().map_err(failed)?;
     let Some(child) = task::clone(0, None).map_err(failed)? else {
         be_child(&reporter, || {
-            let Streams::Pipes { stdout, stderr, .. } = streams else {
-                return Err(invalid("an export needs a pipe"));
-            };
-            export::run(stdout, stderr, &reporter)
+            work::run(work, container, cgroup, streams, &reporter)
         })
     };
     drop(streams);

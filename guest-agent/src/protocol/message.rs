@@ -24,8 +24,12 @@ pub enum Request {
     Signal(Signal),
     /// Tell a process's terminal its new size.
     Resize(Resize),
-    /// Assemble the root without running anything and stream its files as a tar archive.
-    Export(Box<Export>),
+    /// Do something with the container's files or about its processes.
+    Work(Box<super::Work>),
+    /// Stop all processes of the container where they are, or let them go on.
+    Freeze(bool),
+    /// Change the most processes at once; without a number, any.
+    LimitProcesses(Option<u64>),
     /// End every process, flush the writable layer and unmount it; the answer comes when
     /// the disk is whole. The host then ends the machine.
     Shutdown,
@@ -182,13 +186,6 @@ pub struct Resize {
     pub process: String,
     /// The new size.
     pub size: WindowSize,
-}
-
-/// Stream the container's merged root as a tar archive.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Export {
-    /// What to mount when the guest has not started a container; ignored otherwise.
-    pub storage: Storage,
 }
 
 /// The agent's answer to a request.

@@ -3,8 +3,8 @@
 //! A connection carries one request. The host opens a vsock connection to [`AGENT_PORT`],
 //! sends one [`FrameKind::Request`] frame and reads one [`FrameKind::Response`] frame.
 //! After a successful [`Request::Start`] or [`Request::Exec`] the same connection is the
-//! process's standard streams until [`FrameKind::Exit`]; after [`Request::Export`] it
-//! carries a tar archive. Signals and resizes travel on connections of their own, so a
+//! process's standard streams until [`FrameKind::Exit`]; after [`Request::Work`] it
+//! carries what that produces. Signals and resizes travel on connections of their own, so a
 //! process that does not read its standard input cannot hold them up.
 //!
 //! The agent listens (a restored snapshot drops connections, listeners live on). When its
@@ -13,15 +13,17 @@
 
 mod frame;
 mod message;
+mod work;
 
 pub use frame::{
     Frame, FrameError, FrameKind, HEADER_LEN, MAX_PAYLOAD, decode_header, encode_header,
     read_frame, write_frame,
 };
 pub use message::*;
+pub use work::*;
 
 /// Changes whenever an older peer could misread a frame or a message.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The vsock port on which the agent listens in the guest.
 pub const AGENT_PORT: u32 = 1024;

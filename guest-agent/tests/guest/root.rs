@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use guest_agent::protocol::{ErrorKind, Export, ProvidedFile, Request, Response, Storage};
+use guest_agent::protocol::{ErrorKind, ProvidedFile, Request, Response, Storage, Task, Work};
 use oci_spec::runtime::{LinuxDeviceBuilder, LinuxDeviceType, Mount, MountBuilder, RootBuilder};
 
 use crate::harness::{Guest, possible, run};
@@ -321,7 +321,8 @@ fn the_root_comes_out_as_an_archive() {
 
 /// Names and sizes of what an export contains.
 fn export(guest: &Guest, storage: Storage) -> String {
-    let (stream, response) = guest.request(Request::Export(Box::new(Export { storage })));
+    let task = Task::Export;
+    let (stream, response) = guest.request(Request::Work(Box::new(Work { storage, task })));
     assert!(matches!(response, Response::Ok { .. }), "{response:?}");
     let outcome = stream_out(stream);
     assert_eq!(

@@ -8,9 +8,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use guest_agent::protocol::Task;
 
 use crate::cli::context::Context;
-use crate::container::{export, lifecycle};
+use crate::container::files::Files;
+use crate::container::lifecycle;
 
 /// Options of `export`.
 #[derive(Debug, Args)]
@@ -31,16 +33,17 @@ pub fn run(args: &Export, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let Some(path) = &args.output else {
         let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        export::export(&context.store, &container, &mut out)?;
+        Files::open(&context.store, &container)?.copy_to(Task::Export, &mut out)?;
         return Ok(ExitCode::SUCCESS);
     };
     // Beside the target, so that a broken export never looks like a whole one.
     let partial = path.with_extension("hull-partial");
     let mut out =
         File::create(&partial).with_context(|| format!("making the file {}", partial.display()))?;
-    let done = export::export(&context.store, &container, &mut out)
+    let done = Files::open(&context.store, &container)
+        .and_then(|files| files.copy_to(Task::Export, &mut out))
         .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(out.flush()?))
+        .and_then(|_| Ok(out.flush()?))
         .and_then(|()| Ok(std::fs::rename(&partial, path)?));
     if done.is_err() {
         let _ = std::fs::remove_file(&partial);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::super::units;
+use crate::arch::dispatch::Isolation;
 use crate::container::record::{Config, Emulation};
 use crate::container::volume::parse_bind;
 use crate::settings::Settings;
@@ -61,9 +62,12 @@ pub struct Flags {
     /// How programs of a foreign architecture run
     #[arg(long)]
     pub emulation: Option<Emulation>,
-    /// What executes the guest: uml or tcg
+    /// What executes the guest: kvm, uml or tcg
     #[arg(long)]
     pub engine: Option<vmm::EngineKind>,
+    /// Refuse an engine with a weaker boundary
+    #[arg(long, value_enum, value_name = "BOUNDARY")]
+    pub isolation: Option<Isolation>,
     /// Memory of the guest, as in 512m or 2g
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<String>,
@@ -189,6 +193,10 @@ impl Flags {
                 None => settings.defaults.engine.clone(),
             },
             emulation: self.emulation.or(emulation),
+            isolation: self
+                .isolation
+                .or(settings.defaults.isolation)
+                .unwrap_or_default(),
             memory: memory.map_or(Ok(DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
             cpus: cpus(self.cpus.or(settings.defaults.cpus))?,
             pids_limit: self.pids_limit,

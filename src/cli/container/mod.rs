@@ -1,6 +1,9 @@
 //! Commands about containers.
 
 mod attach;
+mod commit;
+mod cp;
+mod diff;
 mod exec;
 mod export;
 mod flags;
@@ -12,6 +15,9 @@ mod start;
 mod stop;
 
 pub use attach::Attach;
+pub use commit::Commit;
+pub use cp::Cp;
+pub use diff::Diff;
 pub use exec::Exec;
 pub use export::Export;
 pub use inspect::{Inspect, run as inspect};
@@ -58,6 +64,12 @@ pub enum Command {
     Rm(Rm),
     /// Write a container's file system as a tar archive
     Export(Export),
+    /// Copy files between a container and the host
+    Cp(Cp),
+    /// Show what a container changed in its image's files
+    Diff(Diff),
+    /// Make an image of what a container changed
+    Commit(Commit),
 }
 
 /// Carries a command out.
@@ -75,6 +87,9 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Wait(args) => stop::wait(&args, context),
         Command::Rm(args) => stop::rm(&args, context),
         Command::Export(args) => export::run(&args, context),
+        Command::Cp(args) => cp::run(&args, context),
+        Command::Diff(args) => diff::run(&args, context),
+        Command::Commit(args) => commit::run(&args, context),
     }
 }
 

@@ -19,6 +19,22 @@ const TAG_LEN: usize = 36;
 /// Queues: one for requests that must not wait, one for all others.
 const QUEUES: usize = 2;
 
+/// Device type and number of queues, for transports whose device is in another process.
+pub(crate) const IDENTITY: (u32, usize) = (kind::FS, QUEUES);
+
+/// The configuration space of a device with this tag.
+pub(crate) fn configuration(tag: &str) -> Vec<u8> {
+    let mut config = vec![0; TAG_LEN + 4];
+    for (to, from) in config.iter_mut().zip(tag.bytes().take(TAG_LEN)) {
+        *to = from;
+    }
+    // One request queue.
+    if let Some(count) = config.get_mut(TAG_LEN) {
+        *count = 1;
+    }
+    config
+}
+
 /// A virtio file system device.
 pub(crate) struct Fs {
     server: Server<PassthroughFs>,
@@ -60,17 +76,9 @@ impl Share {
     /// The device, once the directory is where it was said to be.
     pub(crate) fn open(self, tag: &str) -> io::Result<Fs> {
         self.0.import()?;
-        let mut config = vec![0; TAG_LEN + 4];
-        for (to, from) in config.iter_mut().zip(tag.bytes().take(TAG_LEN)) {
-            *to = from;
-        }
-        // One request queue.
-        if let Some(count) = config.get_mut(TAG_LEN) {
-            *count = 1;
-        }
         Ok(Fs {
             server: Server::new(self.0),
-            config,
+            config: configuration(tag),
         })
     }
 }

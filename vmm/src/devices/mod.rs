@@ -9,6 +9,7 @@
 pub(crate) mod block;
 mod buffers;
 pub(crate) mod fs;
+mod interrupt;
 pub(crate) mod net;
 mod queue;
 pub(crate) mod rng;
@@ -20,7 +21,8 @@ use std::fs::File;
 use std::os::unix::net::UnixStream;
 
 pub(crate) use buffers::Buffers;
-pub(crate) use queue::{Interrupt, VirtQueue};
+pub(crate) use interrupt::{Interrupt, InterruptLine};
+pub(crate) use queue::VirtQueue;
 
 /// Guest memory as the devices see it.
 pub(crate) type Memory = vm_memory::GuestMemoryMmap<()>;
@@ -107,6 +109,9 @@ pub(crate) trait VirtioDevice: Send {
         let _ = (token, readiness, memory, queues);
         Ok(())
     }
+
+    /// The driver starts anew: forget what the one before did.
+    fn reset(&mut self) {}
 
     /// The creator wants a stream connected to a port of the guest.
     fn connect(

@@ -1,12 +1,10 @@
 //! One virtqueue and the interrupt that belongs to it.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 
-use super::{DeviceError, Memory};
+use super::{DeviceError, Interrupt, Memory};
 
 /// The largest queue that a guest may set up.
 pub(crate) const MAX_QUEUE_SIZE: u16 = 1024;
@@ -14,32 +12,6 @@ pub(crate) const MAX_QUEUE_SIZE: u16 = 1024;
 /// How long a device may work on a queue before other events have their turn: a guest that
 /// makes work without end must not keep the machine's creator from being heard.
 const TURN: Duration = Duration::from_millis(20);
-
-/// A way to interrupt the guest: an eventfd or a pipe that takes 8 bytes.
-#[derive(Debug)]
-pub(crate) struct Interrupt(File);
-
-impl Interrupt {
-    /// Over a descriptor that must not block.
-    pub(crate) fn new(file: File) -> Self {
-        Self(file)
-    }
-
-    /// Interrupt the guest. Never waits.
-    pub(crate) fn trigger(&self) -> Result<(), DeviceError> {
-        loop {
-            match (&self.0).write(&1u64.to_ne_bytes()) {
-                Ok(_) => return Ok(()),
-                // It is full of interrupts that the guest has not looked at yet.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The guest is going away; its end is noticed elsewhere.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                Err(error) => return Err(DeviceError::Interrupt(error)),
-            }
-        }
-    }
-}
 
 /// A queue as a device sees it.
 #[derive(Debug)]

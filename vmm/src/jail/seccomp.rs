@@ -21,6 +21,8 @@ pub(crate) enum Role {
     Waiter,
     /// The process that serves the devices, once everything is set up.
     Devices,
+    /// A thread that runs a guest's CPU.
+    Cpu,
     /// The process that serves shared directories.
     Shares,
     /// User-mode Linux and the processes that it runs guest programs in.
@@ -82,6 +84,19 @@ const DEVICES: &[c_long] = &[
     libc::SYS_unlinkat,
     libc::SYS_writev,
 ];
+
+/// What a CPU's registers of devices need: starting a device of another process, and its
+/// end as a thread.
+const CPU: &[c_long] = &[
+    libc::SYS_recvmsg,
+    libc::SYS_rseq,
+    libc::SYS_sendmsg,
+    libc::SYS_set_robust_list,
+    libc::SYS_tgkill,
+];
+
+/// The request that lets a CPU run.
+const KVM_RUN: u64 = 0xae80;
 
 /// What serving files needs beyond that.
 const SHARES: &[c_long] = &[
@@ -308,6 +323,14 @@ fn filter(role: Role) -> Result<seccompiler::BpfProgram, seccompiler::BackendErr
             data_only(&mut rules)?;
             (rules, SeccompAction::KillProcess, None)
         }
+        Role::Cpu => {
+            let mut rules = allow(&[BASIC, CPU]);
+            data_only(&mut rules)?;
+            // Nothing of KVM but to go on.
+            let run = SeccompRule::new(vec![equal(1, KVM_RUN)?])?;
+            rules.insert(libc::SYS_ioctl, vec![run]);
+            (rules, SeccompAction::KillProcess, None)
+        }
         Role::Shares => {
             let mut rules = allow(&[BASIC, DEVICES, SHARES]);
             data_only(&mut rules)?;
@@ -413,6 +436,7 @@ mod tests {
         for role in [
             Role::Waiter,
             Role::Devices,
+            Role::Cpu,
             Role::Shares,
             Role::Uml,
             Role::Qemu,
@@ -435,7 +459,7 @@ mod tests {
             libc::SYS_io_uring_setup,
             libc::SYS_open_by_handle_at,
         ];
-        for lists in [&[BASIC, DEVICES, SHARES][..], &[BASIC, UML]] {
+        for lists in [&[BASIC, DEVICES, SHARES][..], &[BASIC, CPU], &[BASIC, UML]] {
             let rules = allow(lists);
             assert!(dangerous.iter().all(|call| !rules.contains_key(call)));
         }

@@ -5,10 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use nix::unistd::Pid;
-
 use super::console::Console;
 use super::guest::{self, Start};
+use super::running::Guest;
 use super::{Failure, While};
 use crate::EngineKind;
 use crate::control::{Channel, Report};
@@ -21,7 +20,7 @@ use crate::engine::{Attachment, GuestProgram, tcg, uml};
 use crate::jail::{self, Role, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
-use crate::transport::{MemoryCache, VhostUser};
+use crate::transport::{MemoryCache, Transport, VhostUser};
 
 /// The only place in the root directory that can be written to.
 const SCRATCH: &str = "/boot";
@@ -45,11 +44,11 @@ pub(super) const VSOCK: usize = 0;
 #[derive(Debug)]
 pub(super) struct Booted {
     pub(super) poller: Poller,
-    pub(super) transports: Vec<VhostUser>,
-    /// The first network interface's place in the list of transports: they are its last.
+    pub(super) transports: Vec<Box<dyn Transport>>,
+    /// The first network interface's place in the list of transports.
     pub(super) first_interface: usize,
     pub(super) console: Console,
-    pub(super) guest: Pid,
+    pub(super) guest: Guest,
 }
 
 /// The poller's owner of a transport's descriptors.
@@ -58,7 +57,7 @@ pub(super) fn transport_owner(index: usize) -> u32 {
 }
 
 /// The poller's owner of a device's own descriptors.
-fn device_owner(index: usize) -> u32 {
+pub(super) fn device_owner(index: usize) -> u32 {
     index as u32 * 2 + 2
 }
 
@@ -83,7 +82,7 @@ pub(super) fn boot(
     let poller = Poller::new().while_doing("make an event poll")?;
     let devices = devices(channel, spec, disks, &poller)?;
     let first_interface = devices.len() - spec.interfaces.len();
-    let mut transports = Vec::new();
+    let mut transports: Vec<Box<dyn Transport>> = Vec::new();
     let mut ends = Ends::default();
     let cache = MemoryCache::default();
     for (index, device) in devices.into_iter().enumerate() {
@@ -92,7 +91,8 @@ pub(super) fn boot(
             .and_then(|number| spec.interfaces.get(number).copied());
         let stream = ends.add(device.kind(), None, mac)?;
         let own = poller.for_owner(transport_owner(index));
-        transports.push(VhostUser::new(stream, device, own, cache.clone())?);
+        let transport = VhostUser::new(stream, device, own, cache.clone())?;
+        transports.push(Box::new(transport));
     }
     if let Some(channel) = shares {
         for share in &spec.shares {
@@ -107,15 +107,13 @@ pub(super) fn boot(
     let (reader, writer) = io::pipe().while_doing("make a pipe")?;
     let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
         .while_doing("make the guest's console")?;
+    let (program, role) = program(spec, &ends.attachments)?;
     let guest = guest::spawn(Start {
-        program: &program(spec, &ends.attachments),
+        program: &program,
         sockets: &ends.sockets,
         executable,
         console: File::from(OwnedFd::from(writer)),
-        role: match spec.engine {
-            EngineKind::Uml => Role::Uml,
-            EngineKind::Tcg => Role::Qemu,
-        },
+        role,
         // Guest and guest kernel hand over to each other all the time; between two CPUs
         // that is several times as slow.
         one_cpu: spec.engine == EngineKind::Uml && spec.cpus == 1,
@@ -125,14 +123,20 @@ pub(super) fn boot(
         transports,
         first_interface,
         console,
-        guest,
+        guest: Guest::of_process(guest)?,
     })
 }
 
-fn program(spec: &LaunchSpec, attachments: &[Attachment]) -> GuestProgram {
+/// The program to execute, and what it is.
+fn program(spec: &LaunchSpec, attachments: &[Attachment]) -> Result<(GuestProgram, Role), Failure> {
     match spec.engine {
-        EngineKind::Uml => uml::program(spec, INITRAMFS, attachments),
-        EngineKind::Tcg => tcg::program(spec, KERNEL, INITRAMFS, attachments),
+        EngineKind::Uml => Ok((uml::program(spec, INITRAMFS, attachments), Role::Uml)),
+        EngineKind::Tcg => Ok((
+            tcg::program(spec, KERNEL, INITRAMFS, attachments),
+            Role::Qemu,
+        )),
+        // Its guest is no process.
+        EngineKind::Kvm => Err(Failure::Launch),
     }
 }
 
@@ -193,9 +197,9 @@ impl Ends {
     }
 }
 
-/// The machine's devices: vsock first, then the disks and the network interfaces in their
-/// orders.
-fn devices(
+/// The machine's devices: vsock first, then the disks and at last the network interfaces, in
+/// their orders.
+pub(super) fn devices(
     channel: &Channel,
     spec: &LaunchSpec,
     disks: Vec<Vec<OwnedFd>>,

@@ -1,19 +1,20 @@
 //! The second process: it serves the devices, and the guest is its child.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::boot::{self, Booted, VSOCK, transport_owner};
-use super::{Failure, While, fds, stop};
-use crate::StopReason;
+#[cfg(target_arch = "x86_64")]
+use super::kvm;
+use super::{Failure, While};
 use crate::control::{Channel, Command, Report};
 use crate::jail::{self, Limits, Role};
 use crate::launch::{LaunchFiles, LaunchSpec};
 use crate::poll::Ready;
+use crate::{EngineKind, StopReason};
 
 /// Descriptors of the process itself, which is owner 0 of the poller.
 const CONTROL: u32 = 0;
@@ -50,7 +51,6 @@ struct Machine<'a> {
     channel: &'a Channel,
     booted: Booted,
     shares: Option<Channel>,
-    _guest_fd: OwnedFd,
 }
 
 impl<'a> Machine<'a> {
@@ -62,12 +62,15 @@ impl<'a> Machine<'a> {
         cpu_information: &[u8],
     ) -> Result<Self, Failure> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind to the parent")?;
-        let booted = boot::boot(channel, spec, files, shares.as_ref(), cpu_information)?;
-        let guest_fd = fds::pidfd(booted.guest).while_doing("watch the guest's process")?;
+        let booted = match spec.engine {
+            #[cfg(target_arch = "x86_64")]
+            EngineKind::Kvm => kvm::boot(channel, spec, files, shares.as_ref())?,
+            _ => boot::boot(channel, spec, files, shares.as_ref(), cpu_information)?,
+        };
         let watched = [
             (channel.as_fd(), CONTROL),
             (booted.console.pipe().as_fd(), CONSOLE),
-            (guest_fd.as_fd(), GUEST),
+            (booted.guest.end_fd(), GUEST),
         ];
         let shares_fd = shares.as_ref().map(|channel| (channel.as_fd(), SHARES));
         for (fd, token) in watched.into_iter().chain(shares_fd) {
@@ -81,11 +84,11 @@ impl<'a> Machine<'a> {
             processes: None,
         })?;
         jail::confine(Role::Devices)?;
+        booted.guest.begin();
         Ok(Self {
             channel,
             booted,
             shares,
-            _guest_fd: guest_fd,
         })
     }
 
@@ -119,9 +122,9 @@ impl<'a> Machine<'a> {
                     }
                     (0, SHARES) => return Ok(Some(self.shares_end())),
                     (0, _) => {
-                        if let Some(status) = self.guest_status()? {
-                            self.booted.console.drain();
-                            return Ok(Some(stop::reason(status, &self.booted.console.tail())));
+                        let Booted { guest, console, .. } = &mut self.booted;
+                        if let Some(reason) = guest.ended(console)? {
+                            return Ok(Some(reason));
                         }
                     }
                     _ => {
@@ -156,11 +159,8 @@ impl<'a> Machine<'a> {
     /// is taking its devices apart, one by one, which nobody needs to wait for. Some machines
     /// do not even end then.
     fn end_guest(&mut self) -> Result<StopReason, Failure> {
-        nix::sys::signal::kill(self.booted.guest, Signal::SIGKILL).while_doing("end the guest")?;
-        waitpid(self.booted.guest, None).while_doing("wait for the guest's process")?;
-        self.booted.console.drain();
-        let status = WaitStatus::Exited(self.booted.guest, 0);
-        Ok(stop::reason(status, &self.booted.console.tail()))
+        let Booted { guest, console, .. } = &mut self.booted;
+        guest.finish(console)
     }
 
     /// The process of the shared directories ended before the guest: why?
@@ -197,11 +197,5 @@ impl<'a> Machine<'a> {
             }
             _ => Err(Failure::Launch),
         }
-    }
-
-    fn guest_status(&self) -> Result<Option<WaitStatus>, Failure> {
-        let status = waitpid(self.booted.guest, Some(WaitPidFlag::WNOHANG))
-            .while_doing("wait for the guest's process")?;
-        Ok((status != WaitStatus::StillAlive).then_some(status))
     }
 }

@@ -7,9 +7,14 @@
 
 mod boot;
 mod console;
+#[cfg(target_arch = "x86_64")]
+mod cpus;
 mod fds;
 mod guest;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
 mod machine;
+mod running;
 mod shares;
 mod stop;
 
@@ -40,6 +45,10 @@ enum Failure {
     /// The jail could not be built.
     #[error("cannot jail the machine: {0}")]
     Jail(#[from] JailError),
+    /// The machine could not be made.
+    #[cfg(target_arch = "x86_64")]
+    #[error(transparent)]
+    Kvm(#[from] crate::kvm::KvmError),
     /// A device or its transport failed.
     #[error(transparent)]
     Transport(#[from] crate::transport::TransportError),
@@ -62,6 +71,9 @@ impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
 /// Be a VMM process: what the `hull` program does when its first argument is
 /// [`crate::VMM_ARGUMENT`]. The control channel is descriptor 0.
 pub fn vmm_main() -> ExitCode {
+    if std::env::args().nth(2).as_deref() == Some(crate::probe::ARGUMENT) {
+        return crate::probe::probe_main();
+    }
     // SAFETY: the creator put the channel on descriptor 0, and nothing else in this new
     // process uses the number: standard input is never touched.
     let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(0) });

@@ -23,7 +23,7 @@ use crate::devices::fs::Share;
 use crate::jail::{self, Limits, Role, Root, RootFile};
 use crate::launch::ShareSpec;
 use crate::poll::Poller;
-use crate::transport::{MemoryCache, VhostUser};
+use crate::transport::{MemoryCache, Transport, VhostUser};
 
 /// The size of the root directory, which holds nothing but mount points.
 const ROOT_SIZE: u64 = 1 << 20;

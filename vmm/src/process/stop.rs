@@ -3,6 +3,8 @@
 use nix::sys::wait::WaitStatus;
 
 use crate::StopReason;
+#[cfg(target_arch = "x86_64")]
+use crate::kvm::End;
 
 /// How the kernel begins its last words.
 const PANIC: &str = "Kernel panic - not syncing: ";
@@ -15,12 +17,8 @@ const MAX_WORDS: usize = 300;
 
 /// Judge the end of the guest's process.
 pub(super) fn reason(status: WaitStatus, console: &str) -> StopReason {
-    if let Some((_, words)) = console.rsplit_once(PANIC) {
-        let words = words.lines().next().unwrap_or_default().trim();
-        if DEADLOCKED.iter().any(|text| words.contains(text)) {
-            return StopReason::OutOfMemory;
-        }
-        return StopReason::Panic(words.chars().take(MAX_WORDS).collect());
+    if let Some(reason) = last_words(console) {
+        return reason;
     }
     match status {
         WaitStatus::Exited(_, 0) => StopReason::PowerOff,
@@ -42,6 +40,38 @@ pub(super) fn reason(status: WaitStatus, console: &str) -> StopReason {
             "the guest's process is in a strange state: {other:?}"
         )),
     }
+}
+
+/// Judge the end of a guest whose CPUs are threads of ours.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn of_cpus(end: End, console: &str) -> StopReason {
+    if let Some(reason) = last_words(console) {
+        return reason;
+    }
+    StopReason::Failed(match end {
+        End::PowerOff | End::Reset => return StopReason::PowerOff,
+        End::TripleFault => "the guest's CPU gave up after a triple fault: its kernel is broken, \
+             or was made to be"
+            .to_owned(),
+        End::Crash => "the guest's kernel crashed without saying why".to_owned(),
+        End::Internal(why) => format!("the host's KVM gave the guest up: {why}"),
+        End::Refused(code) => format!(
+            "the host's CPU refused to run the guest (code {code:#x}): \
+             its virtualization does not work, use another engine"
+        ),
+        End::Device(why) => why,
+        End::Failed(why) => format!("cannot run the guest's CPU: {why}"),
+    })
+}
+
+/// What the kernel said when it panicked.
+fn last_words(console: &str) -> Option<StopReason> {
+    let (_, words) = console.rsplit_once(PANIC)?;
+    let words = words.lines().next().unwrap_or_default().trim();
+    if DEADLOCKED.iter().any(|text| words.contains(text)) {
+        return Some(StopReason::OutOfMemory);
+    }
+    Some(StopReason::Panic(words.chars().take(MAX_WORDS).collect()))
 }
 
 #[cfg(test)]
@@ -71,6 +101,29 @@ mod tests {
         assert!(
             matches!(&failed, StopReason::Failed(text) if text.ends_with("status 1: bad option"))
         );
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn ends_of_cpus_are_told_apart() {
+        let words = "Kernel panic - not syncing: no init\n";
+        let panicked = StopReason::Panic("no init".to_owned());
+        assert_eq!(of_cpus(End::Reset, words), panicked);
+        assert_eq!(of_cpus(End::TripleFault, words), panicked);
+        assert_eq!(of_cpus(End::Reset, ""), StopReason::PowerOff);
+        let mut sentences: Vec<String> = [
+            End::PowerOff,
+            End::TripleFault,
+            End::Crash,
+            End::Internal("code 9".to_owned()),
+            End::Refused(7),
+            End::Failed("x".to_owned()),
+        ]
+        .map(|end| of_cpus(end, "").to_string())
+        .to_vec();
+        sentences.sort();
+        sentences.dedup();
+        assert_eq!(sentences.len(), 6, "{sentences:?}");
     }
 
     #[test]

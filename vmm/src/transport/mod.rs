@@ -1,9 +1,31 @@
 //! How a guest reaches the devices.
 
 mod memory;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod mmio;
 #[cfg(test)]
 mod tests;
 mod vhost_user;
 
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+
 pub(crate) use memory::MemoryCache;
 pub(crate) use vhost_user::{TransportError, VhostUser};
+
+use crate::poll::Ready;
+
+/// What a machine needs of a device's transport.
+pub(crate) trait Transport: std::fmt::Debug {
+    /// One of the transport's descriptors is ready.
+    fn transport_event(&mut self, ready: Ready) -> Result<(), TransportError>;
+
+    /// One of the device's own descriptors is ready.
+    fn device_event(&mut self, ready: Ready) -> Result<(), TransportError>;
+
+    /// Connect a stream to a port of the guest.
+    fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError>;
+
+    /// Give the device its side of the host.
+    fn attach(&mut self, file: File) -> Result<(), TransportError>;
+}

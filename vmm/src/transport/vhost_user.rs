@@ -25,6 +25,7 @@ use vhost::vhost_user::{
 use virtio_queue::QueueT;
 use vm_memory::GuestAddress;
 
+use super::Transport;
 use super::memory::{MappedMemory, MemoryCache};
 use crate::devices::{DeviceError, F_EVENT_IDX, Interrupt, Memory, VirtQueue, VirtioDevice};
 use crate::poll::{Poller, Ready};
@@ -100,37 +101,6 @@ impl VhostUser {
         self.port.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of the transport's descriptors is ready.
-    pub(crate) fn transport_event(&mut self, ready: Ready) -> Result<(), TransportError> {
-        match ready.token.checked_sub(KICKS) {
-            None => self.socket_event(),
-            Some(index) => {
-                let mut port = self.port();
-                port.kick(index as usize)
-            }
-        }
-    }
-
-    /// One of the device's own descriptors is ready.
-    pub(crate) fn device_event(&mut self, ready: Ready) -> Result<(), TransportError> {
-        self.port().turn(|device, memory, queues| match memory {
-            Some(memory) => device.fd_event(ready.token, ready.readiness, memory, queues),
-            None => Ok(()),
-        })
-    }
-
-    /// Connect a stream to a port of the guest.
-    pub(crate) fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError> {
-        self.port()
-            .turn(|device, memory, queues| device.connect(port, stream, memory, queues))
-    }
-
-    /// Give the device its side of the host.
-    pub(crate) fn attach(&mut self, file: File) -> Result<(), TransportError> {
-        self.port()
-            .turn(|device, memory, queues| device.attach(file, memory, queues))
-    }
-
     fn socket_event(&mut self) -> Result<(), TransportError> {
         let Some(handler) = &mut self.link else {
             return Ok(());
@@ -154,6 +124,35 @@ impl VhostUser {
             }
             Err(error) => Err(TransportError::Message(error)),
         }
+    }
+}
+
+impl Transport for VhostUser {
+    fn transport_event(&mut self, ready: Ready) -> Result<(), TransportError> {
+        match ready.token.checked_sub(KICKS) {
+            None => self.socket_event(),
+            Some(index) => {
+                let mut port = self.port();
+                port.kick(index as usize)
+            }
+        }
+    }
+
+    fn device_event(&mut self, ready: Ready) -> Result<(), TransportError> {
+        self.port().turn(|device, memory, queues| match memory {
+            Some(memory) => device.fd_event(ready.token, ready.readiness, memory, queues),
+            None => Ok(()),
+        })
+    }
+
+    fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError> {
+        self.port()
+            .turn(|device, memory, queues| device.connect(port, stream, memory, queues))
+    }
+
+    fn attach(&mut self, file: File) -> Result<(), TransportError> {
+        self.port()
+            .turn(|device, memory, queues| device.attach(file, memory, queues))
     }
 }
 

@@ -389,6 +389,13 @@ impl VirtioDevice for Vsock {
         }
     }
 
+    fn reset(&mut self) {
+        // Their streams close: the guest's ends are gone.
+        self.connections.clear();
+        self.resets.clear();
+        self.runnable.clear();
+    }
+
     fn connect(
         &mut self,
         port: u32,

@@ -1,0 +1,13 @@
+//! Trees of files as tar archives, both ways, on either side of the vsock.
+//!
+//! Purpose: one packer and one unpacker for `cp`, `export` and `commit`. The unpacker trusts
+//! neither the archive nor the directory that it fills: no name of either leads out of it.
+
+mod pack;
+mod unpack;
+
+pub use pack::{Packer, Records};
+pub use unpack::{Owner, Unpack, unpack};
+
+#[cfg(test)]
+mod tests;

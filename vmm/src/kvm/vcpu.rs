@@ -1,0 +1,125 @@
+//! One CPU: run it until it needs something, and say how it ended.
+
+use std::sync::Arc;
+
+use kvm_ioctls::{VcpuExit, VcpuFd};
+
+use super::{Bus, arch};
+
+/// How a guest ended, as one of its CPUs saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The guest switched itself off.
+    PowerOff,
+    /// The guest restarted itself.
+    Reset,
+    /// The CPU gave up: an error while it handled an error while it handled an error.
+    TripleFault,
+    /// The guest said that it has crashed.
+    Crash,
+    /// KVM cannot go on, for this reason.
+    Internal(String),
+    /// The hardware refused the CPU's state.
+    Refused(u64),
+    /// A device of the guest is broken.
+    Device(String),
+    /// KVM failed.
+    Failed(String),
+}
+
+/// A CPU and what it reaches.
+#[derive(Debug)]
+pub(crate) struct Vcpu {
+    fd: VcpuFd,
+    bus: Arc<Bus>,
+}
+
+impl Vcpu {
+    pub(super) fn new(fd: VcpuFd, bus: Arc<Bus>) -> Self {
+        Self { fd, bus }
+    }
+
+    /// Run until the guest ends.
+    pub(crate) fn run(mut self) -> End {
+        let end = loop {
+            if let Some(end) = self.step() {
+                break end;
+            }
+        };
+        self.bus.flush();
+        end
+    }
+
+    /// Run until the CPU needs something, and do that.
+    fn step(&mut self) -> Option<End> {
+        let exit = match self.fd.run() {
+            Ok(exit) => exit,
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
+            Err(error) => return Some(End::Failed(error.to_string())),
+        };
+        match exit {
+            VcpuExit::MmioRead(address, data) => {
+                if let Some(register) = arch::mmio_uart(address) {
+                    self.bus.uart_read(register, data);
+                } else {
+                    self.bus.read(address, data);
+                }
+                None
+            }
+            VcpuExit::MmioWrite(address, data) => {
+                if let Some(register) = arch::mmio_uart(address) {
+                    self.bus.uart_write(register, data);
+                    return None;
+                }
+                let result = self.bus.write(address, data);
+                result.err().map(|error| End::Device(error.to_string()))
+            }
+            VcpuExit::IoIn(port, data) => {
+                match arch::port_uart(port) {
+                    Some(register) => self.bus.uart_read(register, data),
+                    None => data.fill(arch::absent_port(port)),
+                }
+                None
+            }
+            VcpuExit::IoOut(port, data) => {
+                if arch::is_reset(port, data) {
+                    return Some(End::Reset);
+                }
+                if let Some(register) = arch::port_uart(port) {
+                    self.bus.uart_write(register, data);
+                }
+                None
+            }
+            VcpuExit::SystemEvent(kind, _) => Some(match kind {
+                kvm_bindings::KVM_SYSTEM_EVENT_SHUTDOWN => End::PowerOff,
+                kvm_bindings::KVM_SYSTEM_EVENT_RESET => End::Reset,
+                kvm_bindings::KVM_SYSTEM_EVENT_CRASH => End::Crash,
+                other => End::Failed(format!("unknown system event {other}")),
+            }),
+            VcpuExit::Shutdown => Some(End::TripleFault),
+            VcpuExit::InternalError => Some(End::Internal(internal_error(&mut self.fd))),
+            VcpuExit::FailEntry(reason, _) => Some(End::Refused(reason)),
+            VcpuExit::Intr => None,
+            other => Some(End::Failed(format!("unexpected exit {other:?}"))),
+        }
+    }
+}
+
+/// What KVM says about an error of its own.
+fn internal_error(fd: &mut VcpuFd) -> String {
+    // SAFETY: the exit reason says that this is the union's valid part, and it is nothing
+    // but numbers, for which every pattern is valid.
+    let code = unsafe { fd.get_kvm_run().__bindgen_anon_1.internal.suberror };
+    match code {
+        kvm_bindings::KVM_INTERNAL_ERROR_EMULATION => {
+            "it cannot emulate an instruction of the guest's".to_owned()
+        }
+        kvm_bindings::KVM_INTERNAL_ERROR_SIMUL_EX => {
+            "two exceptions of the guest at once".to_owned()
+        }
+        kvm_bindings::KVM_INTERNAL_ERROR_DELIVERY_EV => {
+            "an event could not be delivered to the guest".to_owned()
+        }
+        other => format!("code {other}"),
+    }
+}
