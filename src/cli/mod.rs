@@ -12,6 +12,7 @@ mod missing;
 pub mod session;
 pub mod terminal;
 mod units;
+mod volume;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -49,6 +50,9 @@ enum Command {
     Images(image::Group),
     /// Show everything about containers and images
     Inspect(container::Inspect),
+    /// Manage volumes
+    #[command(subcommand, name = "volume")]
+    Volumes(volume::Group),
     /// Build and list guest kernels
     Kernel(kernel::Kernel),
     /// Probe what this host can run, and explain
@@ -92,6 +96,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 }
                 Command::Image(command) => image::run(command, &context),
                 Command::Images(group) => image::run_group(group, &context),
+                Command::Volumes(group) => volume::run(&group, &context),
                 Command::Inspect(args) => container::inspect(&args, &context),
                 Command::Info(args) => info::info(&args, &context),
                 Command::Doctor(args) => info::doctor(&args, &context),

@@ -7,7 +7,7 @@ use oci_spec::image::ImageConfiguration;
 use super::record::{Config, now_ns};
 use super::spec::{SpecError, merge_env, parse_capability, rlimit_type};
 use super::state::State;
-use super::{Container, id, name};
+use super::{Container, id, name, volume};
 use crate::store::{Store, StoreError};
 
 /// Why a container cannot be made.
@@ -39,6 +39,9 @@ pub enum CreateError {
     /// A capability or limit that there is not.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A volume in a strange place.
+    #[error(transparent)]
+    Volume(#[from] volume::VolumeError),
     /// A bad name.
     #[error(transparent)]
     Name(#[from] name::InvalidName),
@@ -136,6 +139,14 @@ pub fn configure(
     config.exposed_ports.extend(list(from.exposed_ports()));
     config.exposed_ports.sort();
     config.exposed_ports.dedup();
+    for target in list(from.volumes()) {
+        let bind = volume::anonymous(&target, &target)?;
+        let taken = config.binds.iter().any(|other| other.target == bind.target)
+            || config.tmpfs.contains_key(&bind.target);
+        if !taken {
+            config.binds.push(bind);
+        }
+    }
     check(&mut config)?;
     Ok(config)
 }
@@ -177,6 +188,14 @@ pub fn create(
     let id = id::generate()?;
     if config.hostname.is_empty() {
         id::short(&id).clone_into(&mut config.hostname);
+    }
+    for bind in &mut config.binds {
+        if bind.anonymous && bind.volume.is_none() {
+            bind.volume = Some(id::generate()?);
+        }
+        if let Some(volume) = &bind.volume {
+            bind.source = store.paths().volume_data(volume);
+        }
     }
     let wanted = name.map(name::validate).transpose()?;
     let mut container = Container {

@@ -20,13 +20,21 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         .iter()
         .map(|port| (port.clone(), json!({})))
         .collect();
-    let binds = config.binds.iter().map(|bind| {
+    let named = config.binds.iter().filter(|bind| !bind.anonymous);
+    let binds = named.map(|bind| {
         let mode = if bind.read_only { ":ro" } else { "" };
-        format!("{}:{}{mode}", bind.source.display(), bind.target)
+        let source = bind.source.display().to_string();
+        format!(
+            "{}:{}{mode}",
+            bind.volume.as_ref().unwrap_or(&source),
+            bind.target
+        )
     });
     let mounts = config.binds.iter().map(|bind| {
         json!({
-            "Type": "bind",
+            "Type": if bind.volume.is_some() { "volume" } else { "bind" },
+            "Name": bind.volume,
+            "Driver": bind.volume.as_ref().map(|_| "local"),
             "Source": bind.source,
             "Destination": bind.target,
             "Mode": if bind.read_only { "ro" } else { "" },

@@ -355,6 +355,7 @@ fn shares(binds: &[Bind]) -> Vec<Share> {
         }),
         destination: bind.target.clone(),
         read_only: bind.read_only,
+        copy_up: bind.copy_up,
     };
     binds.iter().enumerate().map(share).collect()
 }

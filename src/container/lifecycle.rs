@@ -137,7 +137,12 @@ pub fn wait(store: &Store, container: &Container) -> Result<i32, LifecycleError>
 }
 
 /// Removes a container; one that runs only with `force`.
-pub fn remove(store: &Store, container: &Container, force: bool) -> Result<(), LifecycleError> {
+pub fn remove(
+    store: &Store,
+    container: &Container,
+    force: bool,
+    volumes: bool,
+) -> Result<(), LifecycleError> {
     loop {
         let now = match store.find_container(&container.id)? {
             Found::One(now) => now,
@@ -152,7 +157,13 @@ pub fn remove(store: &Store, container: &Container, force: bool) -> Result<(), L
         }
         // Whoever ends it holds the lock a little longer than the record says.
         match store.wait_for_lock(&container.id)? {
-            Lock::Taken(_lock) => return Ok(store.delete_container(&container.id)?),
+            Lock::Taken(_lock) => {
+                store.delete_container(&container.id)?;
+                if volumes || container.config.auto_remove {
+                    store.remove_anonymous_volumes(&container.config)?;
+                }
+                return Ok(());
+            }
             // Started again in between.
             Lock::Running => {}
             Lock::Stuck => return Err(LifecycleError::Stuck(container.name.clone())),

@@ -116,10 +116,19 @@ pub enum Emulation {
 }
 
 /// A host directory or file in the container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// Absolute path on the host.
     pub source: PathBuf,
+    /// The volume that it is, if it is one.
+    #[serde(default)]
+    pub volume: Option<String>,
+    /// The volume has no name of the user's and goes with its container.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// An empty volume begins with what the image has there.
+    #[serde(default)]
+    pub copy_up: bool,
     /// Absolute path in the container.
     pub target: String,
     /// Writes are refused.

@@ -1,4 +1,4 @@
-//! `-v HOST:CONTAINER[:OPTIONS]`, read as docker reads it.
+//! `-v SOURCE:CONTAINER[:OPTIONS]` and volumes, read as docker reads them.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -27,9 +27,11 @@ pub enum VolumeError {
         /// The part.
         option: String,
     },
-    /// A name.
-    #[error("invalid volume {0:?}: named volumes are not there yet, give a path on the host")]
-    Named(String),
+    /// A bad name.
+    #[error(
+        "{0:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed; if you intended to pass a host directory, use an absolute path"
+    )]
+    Name(String),
 }
 
 /// Parses one `-v`; relative host paths starting with a dot are taken from `here`.
@@ -38,7 +40,7 @@ pub fn parse_bind(spec: &str, here: &Path) -> Result<Bind, VolumeError> {
     let (source, target, options) = match parts[..] {
         [source, target] => (source, target, ""),
         [source, target, options] => (source, target, options),
-        [target] if target.starts_with('/') => return Err(VolumeError::Named(spec.to_owned())),
+        [target] if target.starts_with('/') => return anonymous(spec, target),
         _ => return Err(VolumeError::Form(spec.to_owned())),
     };
     if source.is_empty() || target.is_empty() {
@@ -51,6 +53,7 @@ pub fn parse_bind(spec: &str, here: &Path) -> Result<Bind, VolumeError> {
     if target == Path::new("/") {
         return Err(VolumeError::RootTarget(spec.to_owned()));
     }
+    let mut volume = None;
     let source = if source.starts_with('/') {
         normalise(Path::new(source))
     } else if source.starts_with('.') {
@@ -58,12 +61,15 @@ pub fn parse_bind(spec: &str, here: &Path) -> Result<Bind, VolumeError> {
     } else if source.contains('/') {
         return Err(VolumeError::RelativeSource(spec.to_owned()));
     } else {
-        return Err(VolumeError::Named(spec.to_owned()));
+        volume = Some(check_name(source)?);
+        PathBuf::new()
     };
+    let mut copy_up = volume.is_some();
     let mut read_only = false;
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" | "readonly" => read_only = true,
+            "nocopy" if volume.is_some() => copy_up = false,
             // Propagation and SELinux labels mean nothing between a host and a guest.
             "rw" | "z" | "Z" | "rprivate" | "private" | "cached" | "delegated" | "consistent" => {}
             _ => {
@@ -76,7 +82,38 @@ pub fn parse_bind(spec: &str, here: &Path) -> Result<Bind, VolumeError> {
         source,
         target: target.to_string_lossy().into_owned(),
         read_only,
+        volume,
+        copy_up,
+        anonymous: false,
     })
+}
+
+/// A volume without a name at `target`; it gets one when the container is made.
+pub fn anonymous(spec: &str, target: &str) -> Result<Bind, VolumeError> {
+    if !target.starts_with('/') {
+        return Err(VolumeError::RelativeTarget(spec.to_owned()));
+    }
+    let target = normalise(Path::new(target));
+    if target == Path::new("/") {
+        return Err(VolumeError::RootTarget(spec.to_owned()));
+    }
+    Ok(Bind {
+        target: target.to_string_lossy().into_owned(),
+        anonymous: true,
+        copy_up: true,
+        ..Bind::default()
+    })
+}
+
+/// A name of a volume.
+pub fn check_name(name: &str) -> Result<String, VolumeError> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest = bytes.all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    if first && rest && (2..=255).contains(&name.len()) {
+        return Ok(name.to_owned());
+    }
+    Err(VolumeError::Name(name.chars().take(260).collect()))
 }
 
 /// `path` without `.`, `..` and doubled slashes, by its text alone.
@@ -106,7 +143,14 @@ mod tests {
             source: source.into(),
             target: target.into(),
             read_only,
+            ..Bind::default()
         };
+        let named = parse_bind("data:/b:nocopy", here).unwrap();
+        assert_eq!(
+            (named.volume.as_deref(), named.copy_up),
+            (Some("data"), false)
+        );
+        assert!(parse_bind("/data", here).unwrap().anonymous);
         assert_eq!(parse_bind("/a:/b", here), Ok(bind("/a", "/b", false)));
         assert_eq!(
             parse_bind("/a/../c:/b/:ro", here),
@@ -121,7 +165,7 @@ mod tests {
             ("/a:b", VolumeError::RelativeTarget("/a:b".into())),
             ("/a:/", VolumeError::RootTarget("/a:/".into())),
             ("/a:/b/..", VolumeError::RootTarget("/a:/b/..".into())),
-            ("data:/b", VolumeError::Named("data:/b".into())),
+            ("d$ta:/b", VolumeError::Name("d$ta".into())),
             ("a/b:/b", VolumeError::RelativeSource("a/b:/b".into())),
             ("", VolumeError::Form(String::new())),
             (":", VolumeError::Form(":".into())),
@@ -139,7 +183,8 @@ mod tests {
         #[test]
         fn any_text_is_refused_or_absolute(spec in ".{0,40}") {
             if let Ok(bind) = parse_bind(&spec, Path::new("/here")) {
-                prop_assert!(bind.source.is_absolute() && bind.target.starts_with('/'));
+                let named = bind.volume.is_some() || bind.anonymous;
+                prop_assert!((bind.source.is_absolute() || named) && bind.target.starts_with('/'));
                 prop_assert!(!bind.target.contains("/../"));
             }
         }

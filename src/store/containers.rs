@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::lease::claim_layer;
+use super::volumes::insert_volumes;
 use super::{Digest, Paths, Store, StoreError};
 use crate::container::record::{Config, Container, now_ns};
 use crate::container::state::{State, Status};
@@ -117,6 +118,7 @@ impl Store {
                     json(&container.state)?,
                 ],
             )?;
+            insert_volumes(tx, &container.config)?;
             claim_image(tx, &container.config.image_id, &owner_of(&container.id))?;
             Ok(None)
         });
@@ -299,7 +301,8 @@ impl Store {
             // The transition from running always exists.
             let _ = container.state.exit(137, error, now_ns());
             if container.config.auto_remove {
-                return self.delete_container(&container.id);
+                self.delete_container(&container.id)?;
+                return self.remove_anonymous_volumes(&container.config);
             }
             self.update_state(&container.id, &container.state)?;
         }
@@ -319,7 +322,10 @@ fn container_row(row: &Row<'_>) -> rusqlite::Result<Container> {
     })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     serde_json::from_str(&text).map_err(|error| {
         let kind = rusqlite::types::Type::Text;

@@ -23,6 +23,7 @@ mod lease;
 mod lock;
 mod paths;
 mod temp;
+mod volumes;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -39,6 +40,7 @@ pub use lease::{Lease, claim_layer};
 pub use lock::DigestLock;
 pub use paths::Paths;
 pub use temp::{Leftover, TempFile};
+pub use volumes::{RemovedVolume, VolumeRecord};
 
 use crate::image::digest::Digest;
 

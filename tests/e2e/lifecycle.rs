@@ -209,3 +209,18 @@ fn follow_until(hull: &Hull, id: &str, text: &str) {
     let _ = child.wait();
     assert!(found, "{text:?} never came");
 }
+
+#[test]
+fn containers_are_renamed_and_restarted() {
+    let hull = Hull::shared();
+    let running = hull.background(&["--name", "life-old", "busybox", "sleep", "1000"]);
+    hull.ok(&["rename", "life-old", "life-new"]);
+    assert_eq!(hull.field("life-new", "{{.Id}}"), running.id);
+    hull.fails(&["inspect", "life-old"], 1);
+    let error = hull.fails(&["rename", "life-new", "life-new"], 1);
+    assert!(error.contains("same name"), "{error}");
+    hull.ok(&["exec", &running.id, "sh", "-c", "echo x > /kept"]);
+    assert_eq!(hull.ok(&["restart", "-t", "0", "life-new"]), "life-new");
+    assert_eq!(hull.field("life-new", "{{.State.Status}}"), "running");
+    assert_eq!(hull.ok(&["exec", "life-new", "cat", "/kept"]), "x");
+}

@@ -159,3 +159,96 @@ fn an_images_links_cannot_move_a_mount_outside_its_root() {
     hull.ok(&["rm", &maker]);
     hull.ok(&["rmi", "trap:1"]);
 }
+
+#[test]
+fn named_volumes_keep_their_files_and_are_removed_when_nobody_has_them() {
+    let hull = Hull::fresh();
+    hull.ok(&["pull", "-q", "busybox"]);
+    hull.ok(&[
+        "run",
+        "--rm",
+        "-v",
+        "data:/d",
+        "busybox",
+        "sh",
+        "-c",
+        "echo kept > /d/f",
+    ]);
+    let read = ["run", "--rm", "-v", "data:/d:ro", "busybox", "cat", "/d/f"];
+    assert_eq!(hull.ok(&read), "kept");
+    hull.ok(&["create", "--name", "user", "-v", "data:/d", "busybox"]);
+    let error = hull.fails(&["volume", "rm", "data"], 1);
+    assert!(error.contains("volume is in use"), "{error}");
+    assert_eq!(hull.ok(&["volume", "ls", "-qf", "dangling=true"]), "");
+    assert_eq!(hull.field("user", "{{(index .Mounts 0).Name}}"), "data");
+    hull.ok(&["rm", "-v", "user"]);
+    assert_eq!(hull.ok(&["volume", "ls", "-q"]), "data");
+    // The workshop's alias: hull volume rm $(hull volume ls -qf dangling=true)
+    let dangling = hull.ok(&["volume", "ls", "-qf", "dangling=true"]);
+    assert_eq!(hull.ok(&["volume", "rm", &dangling]), "data");
+    hull.fails(&["volume", "inspect", "data"], 1);
+}
+
+#[test]
+fn anonymous_volumes_go_with_their_container() {
+    let hull = Hull::fresh();
+    hull.ok(&["pull", "-q", "busybox"]);
+    let volumes = || hull.ok(&["volume", "ls", "-q"]);
+    hull.ok(&["run", "--rm", "-v", "/anon", "busybox", "touch", "/anon/x"]);
+    assert_eq!(volumes(), "");
+    let id = hull.ok(&["create", "-v", "/anon", "busybox", "touch", "/anon/x"]);
+    hull.ok(&["start", "-a", &id]);
+    assert_eq!(volumes().lines().count(), 1);
+    hull.ok(&["rm", "-v", &id]);
+    assert_eq!(volumes(), "");
+    let id = hull.ok(&["create", "-v", "/anon", "busybox"]);
+    hull.ok(&["rm", &id]);
+    let pruned = hull.ok(&["volume", "prune", "-f"]);
+    assert!(pruned.starts_with("Deleted Volumes:"), "{pruned}");
+    assert_eq!(volumes(), "");
+}
+
+#[test]
+fn an_empty_volume_begins_with_the_images_files() {
+    let hull = Hull::fresh();
+    hull.ok(&["pull", "-q", "busybox"]);
+    let list = |volume: &str| {
+        hull.ok(&[
+            "run",
+            "--rm",
+            "-v",
+            volume,
+            "busybox",
+            "sh",
+            "-c",
+            "ls /etc; rm -f /etc/group",
+        ])
+    };
+    assert!(list("etc:/etc").contains("passwd"));
+    let again = list("etc:/etc");
+    assert!(
+        again.contains("passwd") && !again.contains("group"),
+        "{again}"
+    );
+    assert!(!list("none:/etc:nocopy").contains("passwd"));
+}
+
+#[test]
+fn running_containers_share_a_volume() {
+    let hull = Hull::shared();
+    let volume = "volumes-shared:/d";
+    let writer = hull.background(&["-v", volume, "busybox", "sleep", "1000"]);
+    let reader = hull.background(&["-v", volume, "busybox", "sleep", "1000"]);
+    for text in ["one", "two"] {
+        hull.ok(&[
+            "exec",
+            &writer.id,
+            "sh",
+            "-c",
+            &format!("echo {text} > /d/f"),
+        ]);
+        assert_eq!(hull.ok(&["exec", &reader.id, "cat", "/d/f"]), text);
+    }
+    drop((writer, reader));
+    hull.ok(&["volume", "rm", "volumes-shared"]);
+}

@@ -6,6 +6,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod copy_up;
 pub mod dev;
 pub mod init;
 pub mod launch;

@@ -15,6 +15,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use oci_spec::runtime::Mount;
 
+use super::copy_up;
 use super::root::{Kind, Root};
 use crate::error::{Result, guest, invalid, reason};
 use crate::storage::filesystem;
@@ -196,6 +197,9 @@ fn share_mount(share: &Share, root: &Root, tags: &mut BTreeMap<String, Root>) ->
     } else {
         Kind::File
     };
+    if share.copy_up && directory {
+        copy_up::fill(root, Path::new(&share.destination), &source)?;
+    }
     let tree = clone(&source, false, &share.destination)?;
     if share.read_only {
         set_attributes(tree.as_fd(), attr::RDONLY, 0, false)

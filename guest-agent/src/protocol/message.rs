@@ -86,6 +86,9 @@ pub struct Share {
     pub destination: String,
     /// Whether writes are refused.
     pub read_only: bool,
+    /// Whether an empty share is first filled with what the image has at the destination.
+    #[serde(default)]
+    pub copy_up: bool,
 }
 
 /// A file that the agent writes into the container's root before its first process, and

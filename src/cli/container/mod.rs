@@ -10,6 +10,7 @@ mod flags;
 mod inspect;
 mod logs;
 mod ps;
+mod rename;
 mod run;
 mod start;
 mod stop;
@@ -23,6 +24,7 @@ pub use export::Export;
 pub use inspect::{Inspect, run as inspect};
 pub use logs::Logs;
 pub use ps::Ps;
+pub use rename::{Rename, Restart};
 pub use run::{Create, Run};
 pub use start::Start;
 pub use stop::{Kill, Rm, Stop, Wait};
@@ -62,6 +64,10 @@ pub enum Command {
     Wait(Wait),
     /// Remove containers
     Rm(Rm),
+    /// Give a container another name
+    Rename(Rename),
+    /// Stop containers and start them again
+    Restart(Restart),
     /// Write a container's file system as a tar archive
     Export(Export),
     /// Copy files between a container and the host
@@ -85,6 +91,8 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Stop(args) => stop::stop(&args, context),
         Command::Kill(args) => stop::kill(&args, context),
         Command::Wait(args) => stop::wait(&args, context),
+        Command::Rename(args) => rename::rename(&args, context),
+        Command::Restart(args) => rename::restart(&args, context),
         Command::Rm(args) => stop::rm(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Cp(args) => cp::run(&args, context),

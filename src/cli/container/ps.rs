@@ -128,7 +128,7 @@ fn row(container: &Container, whole: bool) -> Value {
         "Labels": labels.join(","),
         "Mounts": config.binds.iter().map(|b| b.source.display().to_string()).collect::<Vec<_>>().join(","),
         "Networks": "none",
-        "LocalVolumes": "0",
+        "LocalVolumes": config.binds.iter().filter(|b| b.volume.is_some()).count().to_string(),
         "Engine": container.state.engine,
         "Platform": config.platform,
         "Size": "0B",

@@ -87,7 +87,7 @@ pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
         Err(error) => {
             if flags.rm {
                 // Its supervisor has removed it unless it never got that far.
-                let _ = lifecycle::remove(&context.store, &container, true);
+                let _ = lifecycle::remove(&context.store, &container, true, true);
             }
             return Err(Failure::daemon(error.exit_code(), error).into());
         }

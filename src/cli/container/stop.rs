@@ -53,7 +53,7 @@ pub struct Rm {
     /// Remove running containers too
     #[arg(short, long)]
     force: bool,
-    /// Remove the containers' anonymous volumes too; hull keeps none yet
+    /// Remove the containers' anonymous volumes too
     #[arg(short, long)]
     volumes: bool,
     /// Names or ids
@@ -108,7 +108,7 @@ pub fn rm(args: &Rm, context: &Context) -> anyhow::Result<ExitCode> {
             }
             Err(error) => return Err(error.into()),
         };
-        lifecycle::remove(&context.store, &container, args.force)?;
+        lifecycle::remove(&context.store, &container, args.force, args.volumes)?;
         println!("{name}");
         Ok(())
     })

@@ -291,6 +291,7 @@ impl Body {
         let remembered = if self.container.config.auto_remove {
             self.store
                 .delete_container(&self.container.id)
+                .and_then(|()| self.store.remove_anonymous_volumes(&self.container.config))
                 .map_err(anyhow::Error::from)
         } else {
             remember(&self.store, &mut self.container, end)

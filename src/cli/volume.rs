@@ -1,0 +1,263 @@
+//! `volume`.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::failure::sentence;
+use super::format::{self, Column, print};
+use super::human;
+use crate::container::record::now_ns;
+use crate::container::{id, volume};
+use crate::store::{RemovedVolume, VolumeRecord};
+use crate::time::rfc3339;
+
+/// Commands under `volume`.
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// Make a volume
+    Create(Create),
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// Show everything about volumes
+    Inspect(Inspect),
+    /// Remove volumes
+    #[command(visible_alias = "remove")]
+    Rm(Rm),
+    /// Remove volumes that no container has
+    Prune(Prune),
+}
+
+/// Options of `volume create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Set a label
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    label: Vec<String>,
+    /// Driver: only local is there
+    #[arg(short, long, default_value = "local")]
+    driver: String,
+    /// Its name; made up when there is none
+    #[arg(value_name = "VOLUME")]
+    name: Option<String>,
+}
+
+/// Options of `volume ls`.
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Show names only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Show only what matches: dangling, driver, label, name
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// A Go template, table and a template, or json
+    #[arg(long)]
+    format: Option<String>,
+}
+
+/// Options of `volume inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A Go template, or json
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Names
+    #[arg(required = true, value_name = "VOLUME")]
+    names: Vec<String>,
+}
+
+/// Options of `volume rm`.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Do not complain about what is not there
+    #[arg(short, long)]
+    force: bool,
+    /// Names
+    #[arg(required = true, value_name = "VOLUME")]
+    names: Vec<String>,
+}
+
+/// Options of `volume prune`.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Remove volumes with a name too
+    #[arg(short, long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+const COLUMNS: [Column; 2] = [
+    Column {
+        heading: "DRIVER",
+        field: "Driver",
+    },
+    Column {
+        heading: "VOLUME NAME",
+        field: "Name",
+    },
+];
+
+/// Runs a command under `volume`.
+pub fn run(group: &Group, context: &Context) -> anyhow::Result<ExitCode> {
+    match group {
+        Group::Create(args) => create(args, context),
+        Group::Ls(args) => ls(args, context),
+        Group::Inspect(args) => inspect(args, context),
+        Group::Rm(args) => rm(args, context),
+        Group::Prune(args) => prune(args, context),
+    }
+}
+
+fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
+    if args.driver != "local" {
+        bail!("volume driver {:?} is not there, use local", args.driver);
+    }
+    let (name, anonymous) = match &args.name {
+        Some(name) => (volume::check_name(name)?, false),
+        None => (id::generate()?, true),
+    };
+    let pair = |label: &String| {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    context.store.create_volume(&VolumeRecord {
+        name: name.clone(),
+        created: now_ns(),
+        anonymous,
+        labels: args.label.iter().map(pair).collect::<BTreeMap<_, _>>(),
+    })?;
+    print(&format!("{name}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ls(args: &Ls, context: &Context) -> anyhow::Result<ExitCode> {
+    let used = context.store.volumes_in_use()?;
+    let mut volumes = context.store.volumes()?;
+    for filter in &args.filter {
+        let Some((key, value)) = filter.split_once('=') else {
+            bail!("invalid filter {filter:?}, use KEY=VALUE");
+        };
+        match (key, value) {
+            ("dangling", "true" | "1") => volumes.retain(|v| !used.contains(&v.name)),
+            ("dangling", "false" | "0") => volumes.retain(|v| used.contains(&v.name)),
+            ("name", text) => volumes.retain(|v| v.name.contains(text)),
+            ("driver", driver) => volumes.retain(|_| driver == "local"),
+            ("label", label) => volumes.retain(|v| match label.split_once('=') {
+                Some((key, value)) => v.labels.get(key).is_some_and(|own| own == value),
+                None => v.labels.contains_key(label),
+            }),
+            _ => bail!("invalid filter {filter:?}, use dangling, driver, label or name"),
+        }
+    }
+    let rows: Vec<Value> = volumes.iter().map(|v| value(v, context)).collect();
+    if args.quiet && args.format.is_none() {
+        print(
+            &volumes
+                .iter()
+                .map(|v| format!("{}\n", v.name))
+                .collect::<String>(),
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    format::print_rows(args.format.as_deref(), &COLUMNS, &rows)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn value(volume: &VolumeRecord, context: &Context) -> Value {
+    json!({
+        "CreatedAt": rfc3339(volume.created),
+        "Driver": "local",
+        "Labels": volume.labels,
+        "Mountpoint": context.store.paths().volume_data(&volume.name),
+        "Name": volume.name,
+        "Options": null,
+        "Scope": "local",
+    })
+}
+
+fn inspect(args: &Inspect, context: &Context) -> anyhow::Result<ExitCode> {
+    let volumes = context.store.volumes()?;
+    let mut code = ExitCode::SUCCESS;
+    let mut found = Vec::new();
+    for name in &args.names {
+        match volumes.iter().find(|volume| volume.name == *name) {
+            Some(volume) => found.push(value(volume, context)),
+            None => {
+                eprintln!("hull: get {name}: no such volume");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    format::print_objects(args.format.as_deref(), &found)?;
+    Ok(code)
+}
+
+fn rm(args: &Rm, context: &Context) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for name in &args.names {
+        let problem = match context.store.remove_volume(name) {
+            Ok(RemovedVolume::Gone(_)) => None,
+            Ok(RemovedVolume::Missing) if args.force => None,
+            Ok(RemovedVolume::Missing) => Some(format!("get {name}: no such volume")),
+            Ok(RemovedVolume::InUse(users)) => Some(format!(
+                "remove {name}: volume is in use - [{}]",
+                users.join(", ")
+            )),
+            Err(error) => Some(sentence(&error.into())),
+        };
+        match problem {
+            None => print(&format!("{name}\n"))?,
+            Some(problem) => {
+                eprintln!("hull: {problem}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn prune(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {
+    if !args.force && !confirmed(args.all)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (mut names, mut freed) = (String::new(), 0);
+    for volume in context.store.volumes()? {
+        if (volume.anonymous || args.all)
+            && let RemovedVolume::Gone(size) = context.store.remove_volume(&volume.name)?
+        {
+            names += &format!("{}\n", volume.name);
+            freed += size;
+        }
+    }
+    if !names.is_empty() {
+        print(&format!("Deleted Volumes:\n{names}\n"))?;
+    }
+    print(&format!(
+        "Total reclaimed space: {}\n",
+        human::exact_size(freed)
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed(all: bool) -> anyhow::Result<bool> {
+    let what = if all { "all" } else { "anonymous" };
+    let mut output = io::stdout().lock();
+    write!(
+        output,
+        "WARNING! This will remove {what} local volumes not used by at least one container.\n\
+         Are you sure you want to continue? [y/N] "
+    )?;
+    output.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
