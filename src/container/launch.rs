@@ -316,6 +316,7 @@ fn machine(
         initramfs: assets::initramfs(place.guest)?,
         disks,
         shares: config.binds.iter().enumerate().map(share).collect(),
+        interfaces: Vec::new(),
         console: Some(
             store
                 .paths()

@@ -12,6 +12,9 @@ pub const MAX_SERIAL: usize = 20;
 /// The most files that one composed disk can hold.
 pub const MAX_PARTITIONS: usize = 200;
 
+/// The most network interfaces of one machine.
+pub const MAX_INTERFACES: usize = 16;
+
 /// The longest tag of a shared directory that virtio carries.
 pub const MAX_TAG: usize = 36;
 
@@ -113,6 +116,9 @@ pub struct MachineConfig {
     pub disks: Vec<Disk>,
     /// Host directories that the guest can mount by tag.
     pub shares: Vec<DirShare>,
+    /// Hardware addresses of the network interfaces, in the order in which the guest sees
+    /// them. Each is connected with [`crate::Machine::connect_interface`].
+    pub interfaces: Vec<[u8; 6]>,
     /// Where the guest kernel's messages go. The file is truncated and its size is bounded.
     pub console: Option<PathBuf>,
     /// The QEMU program for `tcg`; without it the one in the usual place is taken.

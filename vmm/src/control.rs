@@ -36,6 +36,11 @@ pub(crate) enum Command {
         /// The vsock port.
         port: u32,
     },
+    /// The host's side of a network interface comes along.
+    Network {
+        /// Which interface, in the order of the launch.
+        interface: usize,
+    },
 }
 
 /// From the VMM process to the creator.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::tcg;
 use crate::probe::KVM_DEVICE;
 use crate::{
-    DiskSource, EngineKind, GuestArch, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG, MachineConfig,
-    StartError,
+    DiskSource, EngineKind, GuestArch, MAX_INTERFACES, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG,
+    MachineConfig, StartError,
 };
 
 /// A machine without its descriptors.
@@ -27,6 +27,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) console: bool,
     pub(crate) disks: Vec<DiskSpec>,
     pub(crate) shares: Vec<ShareSpec>,
+    /// The hardware addresses of the network interfaces.
+    pub(crate) interfaces: Vec<[u8; 6]>,
 }
 
 /// A block device without its files.
@@ -216,6 +218,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), 
         console: console.is_some(),
         disks: disk_specs,
         shares: share_specs,
+        interfaces: config.interfaces.clone(),
     };
     Ok((
         spec,
@@ -306,6 +309,12 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
                 paths.len()
             ));
         }
+    }
+    if config.interfaces.len() > MAX_INTERFACES {
+        return invalid(format!(
+            "{} network interfaces: choose up to {MAX_INTERFACES}",
+            config.interfaces.len()
+        ));
     }
     for share in &config.shares {
         if share.tag.is_empty() || share.tag.len() > MAX_TAG || share.tag.contains('\0') {

@@ -104,6 +104,12 @@ impl Machine {
         Ok(ours)
     }
 
+    /// Give a network interface its side of the host, a TAP device with virtio-net headers,
+    /// now or in place of an earlier one. Until then the interface drops everything.
+    pub fn connect_interface(&self, interface: usize, tap: BorrowedFd<'_>) -> io::Result<()> {
+        self.channel.send(&Command::Network { interface }, &[tap])
+    }
+
     /// The descriptor to wait on for [`Machine::next_event`].
     pub fn control_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()

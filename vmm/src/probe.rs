@@ -78,6 +78,7 @@ pub fn probe(
         initramfs: initramfs.to_owned(),
         disks: Vec::new(),
         shares: Vec::new(),
+        interfaces: Vec::new(),
         console: None,
         qemu: qemu.map(Path::to_owned),
     };

@@ -61,6 +61,13 @@ impl<'m> Buffers<'m> {
         self.len
     }
 
+    /// Add pieces at the end.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.len += other.len;
+        self.pieces
+            .extend(other.pieces.into_iter().skip(other.first));
+    }
+
     /// Split the last `count` bytes off.
     pub(crate) fn split_tail(&mut self, count: usize) -> Option<Self> {
         let keep = self.len.checked_sub(count)?;
@@ -248,6 +255,43 @@ impl<'m> Buffers<'m> {
         })?;
         self.advance(n);
         Ok(n)
+    }
+
+    /// Read one frame: its first bytes into `header`, the rest into the front; consumes what
+    /// was filled. Returns the length of the rest. What does not fit is lost.
+    pub(crate) fn read_frame(
+        &mut self,
+        file: BorrowedFd<'_>,
+        header: &mut [u8],
+    ) -> io::Result<usize> {
+        let mut iovecs = vec![libc::iovec {
+            iov_base: header.as_mut_ptr().cast(),
+            iov_len: header.len(),
+        }];
+        iovecs.extend(self.iovecs(self.len));
+        iovecs.truncate(MAX_IOVECS);
+        // SAFETY: the first iovec is `header`, which is borrowed for the call; the others lie
+        // within guest memory as in `fill_from_file`.
+        let n =
+            check(unsafe { libc::readv(file.as_raw_fd(), iovecs.as_ptr(), count_of(&iovecs)) })?;
+        let rest = n.saturating_sub(header.len());
+        self.advance(rest);
+        Ok(rest)
+    }
+
+    /// Write one frame: `header`, then everything that is left.
+    pub(crate) fn write_frame(&self, file: BorrowedFd<'_>, header: &mut [u8]) -> io::Result<()> {
+        let mut iovecs = vec![libc::iovec {
+            iov_base: header.as_mut_ptr().cast(),
+            iov_len: header.len(),
+        }];
+        iovecs.extend(self.iovecs(self.len));
+        if iovecs.len() > MAX_IOVECS {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: as in `read_frame`; the kernel only reads.
+        check(unsafe { libc::writev(file.as_raw_fd(), iovecs.as_ptr(), count_of(&iovecs)) })?;
+        Ok(())
     }
 
     /// Send what is left to a socket without waiting; consumes what was sent.

@@ -10,12 +10,14 @@ pub(crate) mod block;
 mod buffers;
 pub(crate) mod fs;
 mod interrupt;
+pub(crate) mod net;
 mod queue;
 pub(crate) mod rng;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod vsock;
 
+use std::fs::File;
 use std::os::unix::net::UnixStream;
 
 pub(crate) use buffers::Buffers;
@@ -37,6 +39,8 @@ pub(crate) const RING_FEATURES: u64 = F_VERSION_1 | F_INDIRECT | F_EVENT_IDX;
 
 /// Virtio device types.
 pub(crate) mod kind {
+    /// A network interface.
+    pub(crate) const NET: u32 = 1;
     /// A disk.
     pub(crate) const BLOCK: u32 = 2;
     /// A source of random bytes.
@@ -81,6 +85,11 @@ pub(crate) trait VirtioDevice: Send {
         data.fill(0);
     }
 
+    /// The guest chose these features, before it uses any queue.
+    fn negotiated(&mut self, features: u64) {
+        let _ = features;
+    }
+
     /// The guest notified a queue.
     fn queue_event(
         &mut self,
@@ -113,6 +122,17 @@ pub(crate) trait VirtioDevice: Send {
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
         let _ = (port, stream, memory, queues);
+        Ok(())
+    }
+
+    /// The creator hands over the host's side of the device, now or in place of an earlier one.
+    fn attach(
+        &mut self,
+        file: File,
+        memory: Option<&Memory>,
+        queues: &mut [VirtQueue],
+    ) -> Result<(), DeviceError> {
+        let _ = (file, memory, queues);
         Ok(())
     }
 }

@@ -26,4 +26,6 @@ pub(crate) struct Attachment {
     pub(crate) socket: RawFd,
     /// A shared directory's name.
     pub(crate) tag: Option<String>,
+    /// A network interface's address.
+    pub(crate) mac: Option<[u8; 6]>,
 }

@@ -88,6 +88,20 @@ pub(crate) fn program(
     .map(str::to_owned)
     .collect();
     for (index, device) in devices.iter().enumerate() {
+        arguments.extend([
+            "-chardev".to_owned(),
+            format!("socket,id=c{index},fd={}", device.socket),
+        ]);
+        if let Some([a, b, c, d, e, f]) = device.mac {
+            let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+            arguments.extend([
+                "-netdev".to_owned(),
+                format!("vhost-user,id=n{index},chardev=c{index}"),
+                "-device".to_owned(),
+                format!("virtio-net-device,netdev=n{index},mac={mac}"),
+            ]);
+            continue;
+        }
         let name = match device.kind {
             kind::BLOCK => "vhost-user-blk",
             kind::VSOCK => "vhost-user-vsock-device",
@@ -99,8 +113,6 @@ pub(crate) fn program(
             .as_ref()
             .map(|tag| format!(",tag={}", tag.replace(',', ",,")));
         arguments.extend([
-            "-chardev".to_owned(),
-            format!("socket,id=c{index},fd={}", device.socket),
             "-device".to_owned(),
             format!("{name},chardev=c{index}{}", tag.unwrap_or_default()),
         ]);

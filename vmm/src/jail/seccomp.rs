@@ -72,6 +72,7 @@ const DEVICES: &[c_long] = &[
     libc::SYS_preadv,
     libc::SYS_pwritev,
     libc::SYS_read,
+    libc::SYS_readv,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
@@ -81,6 +82,7 @@ const DEVICES: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_tgkill,
     libc::SYS_unlinkat,
+    libc::SYS_writev,
 ];
 
 /// What a CPU's registers of devices need: starting a device of another process, and its
@@ -131,7 +133,6 @@ const SHARES: &[c_long] = &[
     libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_readlinkat,
-    libc::SYS_readv,
     libc::SYS_removexattr,
     libc::SYS_renameat,
     libc::SYS_renameat2,
@@ -143,7 +144,6 @@ const SHARES: &[c_long] = &[
     libc::SYS_syncfs,
     libc::SYS_umask,
     libc::SYS_utimensat,
-    libc::SYS_writev,
 ];
 
 /// What user-mode Linux does, in both of its ways to run guest programs.

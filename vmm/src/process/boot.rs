@@ -12,6 +12,7 @@ use super::{Failure, While};
 use crate::EngineKind;
 use crate::control::{Channel, Report};
 use crate::devices::block::{Block, Disk};
+use crate::devices::net::Net;
 use crate::devices::rng::Rng;
 use crate::devices::vsock::Vsock;
 use crate::devices::{VirtioDevice, kind};
@@ -44,6 +45,8 @@ pub(super) const VSOCK: usize = 0;
 pub(super) struct Booted {
     pub(super) poller: Poller,
     pub(super) transports: Vec<Box<dyn Transport>>,
+    /// The first network interface's place in the list of transports.
+    pub(super) first_interface: usize,
     pub(super) console: Console,
     pub(super) guest: Guest,
 }
@@ -78,18 +81,22 @@ pub(super) fn boot(
     jail::drop_capabilities()?;
     let poller = Poller::new().while_doing("make an event poll")?;
     let devices = devices(channel, spec, disks, &poller)?;
+    let first_interface = devices.len() - spec.interfaces.len();
     let mut transports: Vec<Box<dyn Transport>> = Vec::new();
     let mut ends = Ends::default();
     let cache = MemoryCache::default();
     for (index, device) in devices.into_iter().enumerate() {
-        let stream = ends.add(device.kind(), None)?;
+        let mac = index
+            .checked_sub(first_interface)
+            .and_then(|number| spec.interfaces.get(number).copied());
+        let stream = ends.add(device.kind(), None, mac)?;
         let own = poller.for_owner(transport_owner(index));
         let transport = VhostUser::new(stream, device, own, cache.clone())?;
         transports.push(Box::new(transport));
     }
     if let Some(channel) = shares {
         for share in &spec.shares {
-            let stream = ends.add(kind::FS, Some(share.tag.clone()))?;
+            let stream = ends.add(kind::FS, Some(share.tag.clone()), None)?;
             channel
                 .send(&(), &[stream.as_fd()])
                 .map_err(Failure::Control)?;
@@ -115,6 +122,7 @@ pub(super) fn boot(
     Ok(Booted {
         poller,
         transports,
+        first_interface,
         console,
         guest: Guest::of_process(guest)?,
     })
@@ -188,19 +196,26 @@ impl Ends {
     }
 
     /// Add a device. Returns the device's end.
-    fn add(&mut self, kind: u32, tag: Option<String>) -> Result<UnixStream, Failure> {
+    fn add(
+        &mut self,
+        kind: u32,
+        tag: Option<String>,
+        mac: Option<[u8; 6]>,
+    ) -> Result<UnixStream, Failure> {
         let (ours, theirs) = UnixStream::pair().while_doing("make a device socket")?;
         self.attachments.push(Attachment {
             kind,
             socket: theirs.as_raw_fd(),
             tag,
+            mac,
         });
         self.descriptors.push(theirs.into());
         Ok(ours)
     }
 }
 
-/// The machine's devices: vsock first, then the disks in their order.
+/// The machine's devices: vsock first, then the disks and at last the network interfaces, in
+/// their orders.
 pub(super) fn devices(
     channel: &Channel,
     spec: &LaunchSpec,
@@ -236,6 +251,10 @@ pub(super) fn devices(
         };
         let disk = disk.while_doing("use a disk")?;
         devices.push(Box::new(Block::new(disk, spec.serial.clone())));
+    }
+    for mac in &spec.interfaces {
+        let own = poller.for_owner(device_owner(devices.len()));
+        devices.push(Box::new(Net::new(*mac, own)));
     }
     Ok(devices)
 }

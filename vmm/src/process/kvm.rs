@@ -52,6 +52,7 @@ pub(super) fn boot(
     let memory = vm.memory().clone();
     let mut devices = Vec::new();
     let own = boot::devices(channel, spec, disks, &poller)?;
+    let first_interface = own.len() - spec.interfaces.len();
     for (index, device) in own.into_iter().enumerate() {
         let poller = poller.for_owner(transport_owner(index));
         let device = Mmio::local(device, memory.memory.clone(), &poller)?;
@@ -85,6 +86,7 @@ pub(super) fn boot(
     Ok(Booted {
         poller,
         transports,
+        first_interface,
         console,
         guest: Guest::Cpus(Cpus::spawn(machine)?),
     })

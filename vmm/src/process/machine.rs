@@ -188,6 +188,13 @@ impl<'a> Machine<'a> {
                 }
                 Ok(true)
             }
+            (Command::Network { interface }, Some(tap)) => {
+                let index = self.booted.first_interface + interface;
+                if let Some(transport) = self.booted.transports.get_mut(index) {
+                    transport.attach(tap.into())?;
+                }
+                Ok(true)
+            }
             _ => Err(Failure::Launch),
         }
     }

@@ -7,6 +7,7 @@ pub(crate) mod mmio;
 mod tests;
 mod vhost_user;
 
+use std::fs::File;
 use std::os::unix::net::UnixStream;
 
 pub(crate) use memory::MemoryCache;
@@ -24,4 +25,7 @@ pub(crate) trait Transport: std::fmt::Debug {
 
     /// Connect a stream to a port of the guest.
     fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError>;
+
+    /// Give the device its side of the host.
+    fn attach(&mut self, file: File) -> Result<(), TransportError>;
 }

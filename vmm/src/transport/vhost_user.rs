@@ -149,6 +149,11 @@ impl Transport for VhostUser {
         self.port()
             .turn(|device, memory, queues| device.connect(port, stream, memory, queues))
     }
+
+    fn attach(&mut self, file: File) -> Result<(), TransportError> {
+        self.port()
+            .turn(|device, memory, queues| device.attach(file, memory, queues))
+    }
 }
 
 /// What the transport knows of a queue.
@@ -278,6 +283,7 @@ impl VhostUserBackendReqHandlerMut for Port {
             return Err(VhostError::InvalidParam);
         }
         self.acked = features;
+        self.device.negotiated(features);
         for queue in &mut self.queues {
             queue.ring.set_event_idx(features & F_EVENT_IDX != 0);
         }

@@ -158,6 +158,7 @@ pub fn as_user() -> ExitCode {
         kernel: PathBuf::from(&arguments[3]),
         initramfs: PathBuf::from(&arguments[4]),
         disks: Vec::new(),
+        interfaces: Vec::new(),
         shares: vec![DirShare {
             tag: "data".to_owned(),
             source: PathBuf::from(&arguments[5]),

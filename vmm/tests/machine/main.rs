@@ -9,6 +9,7 @@ mod support;
 mod block;
 mod jail;
 mod life;
+mod network;
 mod shares;
 mod streams;
 mod tcg;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         block::TESTS,
         shares::TESTS,
         jail::TESTS,
+        network::TESTS,
         tcg::TESTS,
     ]
     .into_iter()

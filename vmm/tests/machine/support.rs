@@ -113,6 +113,7 @@ pub fn config(name: &str) -> MachineConfig {
         initramfs: initramfs().to_owned(),
         disks: Vec::new(),
         shares: Vec::new(),
+        interfaces: Vec::new(),
         console: None,
         qemu: None,
     }

@@ -94,6 +94,7 @@ impl Backend for Local {
 
     fn start(&mut self, features: u64, places: &[QueuePlace]) -> Result<(), TransportError> {
         let event_idx = features & F_EVENT_IDX != 0;
+        self.device.negotiated(features);
         for ((queue, place), mut kick) in self.queues.iter_mut().zip(places).zip(&self.kicks) {
             if !place.ready || !place.apply(&mut queue.ring, event_idx, &self.memory) {
                 continue;
@@ -140,5 +141,9 @@ impl Backend for Local {
 
     fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError> {
         self.turn(|device, memory, queues| device.connect(port, stream, Some(memory), queues))
+    }
+
+    fn attach(&mut self, file: File) -> Result<(), TransportError> {
+        self.turn(|device, memory, queues| device.attach(file, Some(memory), queues))
     }
 }

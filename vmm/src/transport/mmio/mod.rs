@@ -165,6 +165,10 @@ impl Transport for Arc<Mmio> {
     fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError> {
         self.port().backend.connect(port, stream)
     }
+
+    fn attach(&mut self, file: File) -> Result<(), TransportError> {
+        self.port().backend.attach(file)
+    }
 }
 
 fn eventfds(count: usize) -> io::Result<Vec<File>> {

@@ -1,0 +1,299 @@
+//! The network interface: frames between the guest's queues and a TAP device of the host.
+//!
+//! The TAP device takes and gives the same header that virtio has before each frame, so
+//! checksums and the cutting of large segments are left to whoever needs them last, and most
+//! frames are as large as the kernels make them (64 KiB).
+
+mod header;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use virtio_bindings::virtio_net as net;
+
+use super::{Buffers, DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice, copy_config};
+use crate::poll::Poller;
+use header::{HEADER_LEN, Header};
+
+/// The queue that the device fills.
+const RX: usize = 0;
+/// The queue that the guest fills.
+const TX: usize = 1;
+
+/// The TAP device's token at the poller.
+const TAP: u32 = 0;
+
+/// The largest frame of an ordinary interface: 1500 bytes, with an address header and a tag.
+const SMALL_FRAME: usize = 1518;
+
+/// The largest frame where the other side may leave large segments whole.
+const LARGE_FRAME: usize = 65_535 + 18;
+
+/// The most chains that one frame is spread over: a queue's entries.
+const MAX_CHAINS: usize = super::queue::MAX_QUEUE_SIZE as usize;
+
+const fn bit(feature: u32) -> u64 {
+    1 << feature
+}
+
+/// Frames that the guest may get larger than its interface's MTU.
+const LARGE: u64 = bit(net::VIRTIO_NET_F_GUEST_TSO4) | bit(net::VIRTIO_NET_F_GUEST_TSO6);
+
+/// What the interface offers.
+const FEATURES: u64 = RING_FEATURES
+    | LARGE
+    | bit(net::VIRTIO_NET_F_CSUM)
+    | bit(net::VIRTIO_NET_F_GUEST_CSUM)
+    | bit(net::VIRTIO_NET_F_MAC)
+    | bit(net::VIRTIO_NET_F_GUEST_ECN)
+    | bit(net::VIRTIO_NET_F_HOST_TSO4)
+    | bit(net::VIRTIO_NET_F_HOST_TSO6)
+    | bit(net::VIRTIO_NET_F_HOST_ECN)
+    | bit(net::VIRTIO_NET_F_MRG_RXBUF);
+
+/// A virtio network interface.
+#[derive(Debug)]
+pub(crate) struct Net {
+    mac: [u8; 6],
+    poller: Poller,
+    /// None: the interface has no cable.
+    tap: Option<File>,
+    features: u64,
+}
+
+impl Net {
+    /// An interface that is not connected yet. `poller` belongs to it alone.
+    pub(crate) fn new(mac: [u8; 6], poller: Poller) -> Self {
+        Self {
+            mac,
+            poller,
+            tap: None,
+            features: 0,
+        }
+    }
+
+    fn has(&self, feature: u64) -> bool {
+        self.features & feature != 0
+    }
+
+    /// The TAP device is of no use any more.
+    fn unplug(&mut self) {
+        if let Some(tap) = self.tap.take() {
+            // Fails only when it is not watched, which is what is wanted.
+            let _ = self.poller.unwatch(tap.as_fd());
+        }
+    }
+
+    /// Give the guest what waits at the TAP device.
+    fn receive(&mut self, memory: &Memory, queue: &mut VirtQueue) -> Result<(), DeviceError> {
+        if !queue.ready() || self.tap.is_none() {
+            return Ok(());
+        }
+        queue.pause_kicks(memory)?;
+        loop {
+            match self.receive_one(memory, queue)? {
+                Received::Frame => {}
+                // The TAP device tells when there is more, the guest need not.
+                Received::Nothing => break,
+                // The guest tells when it has added some.
+                Received::NoRoom => break,
+            }
+        }
+        queue.notify(memory)
+    }
+
+    fn receive_one(
+        &mut self,
+        memory: &Memory,
+        queue: &mut VirtQueue,
+    ) -> Result<Received, DeviceError> {
+        let Some(tap) = &self.tap else {
+            return Ok(Received::Nothing);
+        };
+        let mergeable = self.has(bit(net::VIRTIO_NET_F_MRG_RXBUF));
+        let wanted = HEADER_LEN
+            + if self.has(LARGE) {
+                LARGE_FRAME
+            } else {
+                SMALL_FRAME
+            };
+        // Chains until the largest frame fits: a frame's length is known when it is read.
+        let mut chains = Vec::new();
+        let mut room = Buffers::default();
+        while room.len() < wanted && (chains.is_empty() || mergeable && chains.len() < MAX_CHAINS) {
+            let Some(chain) = queue.pop(memory)? else {
+                // Asked for while the chains are taken: of those that are put back it would
+                // never notify again.
+                if queue.resume_kicks(memory)? {
+                    queue.pause_kicks(memory)?;
+                    continue;
+                }
+                break;
+            };
+            let head = chain.head_index();
+            let (_, writable) = Buffers::of_chain(chain, memory)?;
+            chains.push((head, writable.len()));
+            room.append(writable);
+        }
+        if room.len() < wanted && (mergeable || chains.is_empty()) {
+            put_back(queue, chains.len());
+            return Ok(Received::NoRoom);
+        }
+        let Some(mut place) = room.split_front(HEADER_LEN) else {
+            // A buffer too short for any frame: the guest gets it back empty.
+            for (head, _) in chains {
+                queue.push(memory, head, 0)?;
+            }
+            return Ok(Received::Frame);
+        };
+        let mut header = [0; HEADER_LEN];
+        let read = loop {
+            match room.read_frame(tap.as_fd(), &mut header) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        let len = match read {
+            Ok(len) => len,
+            Err(error) => {
+                put_back(queue, chains.len());
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    // The network that the TAP device belonged to is gone.
+                    self.unplug();
+                }
+                return Ok(Received::Nothing);
+            }
+        };
+        let mut left = HEADER_LEN + len;
+        let mut lengths = Vec::with_capacity(chains.len());
+        for (_, capacity) in &chains {
+            if left == 0 {
+                break;
+            }
+            let part = left.min(*capacity);
+            lengths.push(part as u32);
+            left -= part;
+        }
+        place.write(&Header::for_guest(header, lengths.len() as u16));
+        put_back(queue, chains.len() - lengths.len());
+        for ((head, _), part) in chains.iter().zip(lengths) {
+            queue.push(memory, *head, part)?;
+        }
+        Ok(Received::Frame)
+    }
+
+    /// Send what the guest made available.
+    fn send(&mut self, memory: &Memory, queue: &mut VirtQueue) -> Result<(), DeviceError> {
+        loop {
+            queue.pause_kicks(memory)?;
+            while let Some(chain) = queue.pop(memory)? {
+                let head = chain.head_index();
+                let (mut frame, _) = Buffers::of_chain(chain, memory)?;
+                let mut header = [0; HEADER_LEN];
+                if frame.read(&mut header) == HEADER_LEN {
+                    self.send_one(&frame, Header::of_guest(header));
+                }
+                queue.push(memory, head, 0)?;
+            }
+            queue.notify(memory)?;
+            if !queue.resume_kicks(memory)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A frame that cannot be sent is lost, as on any network.
+    fn send_one(&mut self, frame: &Buffers<'_>, mut header: [u8; HEADER_LEN]) {
+        let Some(tap) = &self.tap else {
+            return;
+        };
+        loop {
+            match frame.write_frame(tap.as_fd(), &mut header) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(libc::EBADFD) => {
+                    return self.unplug();
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// What came of trying to receive a frame.
+enum Received {
+    Frame,
+    Nothing,
+    NoRoom,
+}
+
+fn put_back(queue: &mut VirtQueue, chains: usize) {
+    for _ in 0..chains {
+        queue.undo_pop();
+    }
+}
+
+impl VirtioDevice for Net {
+    fn kind(&self) -> u32 {
+        super::kind::NET
+    }
+
+    fn queues(&self) -> usize {
+        2
+    }
+
+    fn features(&self) -> u64 {
+        FEATURES
+    }
+
+    fn negotiated(&mut self, features: u64) {
+        self.features = features;
+    }
+
+    fn read_config(&self, offset: usize, data: &mut [u8]) {
+        copy_config(&self.mac, offset, data);
+    }
+
+    fn queue_event(
+        &mut self,
+        index: usize,
+        memory: &Memory,
+        queues: &mut [VirtQueue],
+    ) -> Result<(), DeviceError> {
+        match (index, queues.get_mut(index)) {
+            (RX, Some(queue)) => self.receive(memory, queue),
+            (TX, Some(queue)) => self.send(memory, queue),
+            _ => Ok(()),
+        }
+    }
+
+    fn fd_event(
+        &mut self,
+        _token: u32,
+        _readiness: u32,
+        memory: &Memory,
+        queues: &mut [VirtQueue],
+    ) -> Result<(), DeviceError> {
+        match queues.get_mut(RX) {
+            Some(queue) => self.receive(memory, queue),
+            None => Ok(()),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        file: File,
+        memory: Option<&Memory>,
+        queues: &mut [VirtQueue],
+    ) -> Result<(), DeviceError> {
+        self.unplug();
+        self.poller.watch_edges(file.as_fd(), TAP)?;
+        self.tap = Some(file);
+        match (memory, queues.get_mut(RX)) {
+            (Some(memory), Some(queue)) => self.receive(memory, queue),
+            _ => Ok(()),
+        }
+    }
+}
