@@ -18,6 +18,7 @@ mod exec;
 mod failures;
 mod files;
 mod foreign;
+mod guest_kernel;
 mod harness;
 mod images;
 mod interactive;
