@@ -203,7 +203,8 @@ fn garbage_closes_the_connection_and_nothing_else() {
     let main = guest.idle();
     // A frame that has no place here ends the streams, not the process.
     let mut talk = guest.begin(exec("talk", "touch /began; sleep 1000"));
-    write_frame(&mut talk, FrameKind::Request, b"{}").unwrap();
+    // The agent may close at the header already.
+    let _ = write_frame(&mut talk, FrameKind::Request, b"{}");
     let mut rest = Vec::new();
     let _ = talk.read_to_end(&mut rest);
     assert_eq!(rest, b"");
