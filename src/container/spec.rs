@@ -382,6 +382,8 @@ fn mount(path: &str, kind: &str, source: &str, options: &[&str]) -> Result<Mount
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn caps(add: &[&str], drop: &[&str], privileged: bool) -> Capabilities {
@@ -447,7 +449,7 @@ mod tests {
         let run = spec
             .mounts
             .iter()
-            .find(|mount| mount.destination == PathBuf::from("/run"))
+            .find(|mount| mount.destination.as_path() == Path::new("/run"))
             .unwrap();
         assert_eq!(run.kind.as_deref(), Some("tmpfs"));
         assert!(run.options.contains(&"size=1m".to_owned()));
