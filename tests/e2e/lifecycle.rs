@@ -223,4 +223,9 @@ fn containers_are_renamed_and_restarted() {
     assert_eq!(hull.ok(&["restart", "-t", "0", "life-new"]), "life-new");
     assert_eq!(hull.field("life-new", "{{.State.Status}}"), "running");
     assert_eq!(hull.ok(&["exec", "life-new", "cat", "/kept"]), "x");
+
+    let kept = hull.background(&["--rm", "busybox", "sleep", "1000"]);
+    let error = hull.fails(&["restart", "-t", "0", &kept.id], 1);
+    assert!(error.contains("--rm"), "{error}");
+    assert_eq!(hull.field(&kept.id, "{{.State.Status}}"), "running");
 }

@@ -24,7 +24,7 @@ pub use export::Export;
 pub use inspect::{Inspect, run as inspect};
 pub use logs::Logs;
 pub use ps::Ps;
-pub use rename::{Rename, Restart};
+pub use rename::Rename;
 pub use run::{Create, Run};
 pub use start::Start;
 pub use stop::{Kill, Rm, Stop, Wait};
@@ -67,7 +67,7 @@ pub enum Command {
     /// Give a container another name
     Rename(Rename),
     /// Stop containers and start them again
-    Restart(Restart),
+    Restart(Stop),
     /// Write a container's file system as a tar archive
     Export(Export),
     /// Copy files between a container and the host
@@ -92,7 +92,7 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Kill(args) => stop::kill(&args, context),
         Command::Wait(args) => stop::wait(&args, context),
         Command::Rename(args) => rename::rename(&args, context),
-        Command::Restart(args) => rename::restart(&args, context),
+        Command::Restart(args) => stop::restart(&args, context),
         Command::Rm(args) => stop::rm(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Cp(args) => cp::run(&args, context),

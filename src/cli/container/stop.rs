@@ -1,14 +1,17 @@
-//! `stop`, `kill`, `wait`, `rm`.
+//! `stop`, `restart`, `kill`, `wait`, `rm`.
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 
 use super::for_each;
 use crate::cli::context::Context;
+use crate::container::control::Attach;
+use crate::container::launch;
 use crate::container::lifecycle::{self, LifecycleError};
 
-/// Options of `stop`.
+/// Options of `stop` and `restart`.
 #[derive(Debug, Args)]
 pub struct Stop {
     /// Seconds until SIGKILL; a negative number waits for ever
@@ -71,6 +74,26 @@ pub fn stop(args: &Stop, context: &Context) -> anyhow::Result<ExitCode> {
             args.signal.as_deref(),
             args.time,
         )?;
+        println!("{name}");
+        Ok(())
+    })
+}
+
+/// `restart`.
+pub fn restart(args: &Stop, context: &Context) -> anyhow::Result<ExitCode> {
+    for_each(&args.containers, |name| {
+        let store = &context.store;
+        let container = lifecycle::find(store, name)?;
+        if container.config.auto_remove {
+            bail!(
+                "container {} was started with --rm and is removed when it stops, run it anew",
+                container.name
+            );
+        }
+        lifecycle::stop(store, &container, args.signal.as_deref(), args.time)?;
+        // What the store has of it now: that it ended.
+        let container = lifecycle::find(store, &container.id)?;
+        launch::start(store, &container, Attach::default(), None)?;
         println!("{name}");
         Ok(())
     })

@@ -53,7 +53,7 @@ pub(crate) enum KvmError {
     #[error("cannot attach a device: {0}")]
     Device(#[from] io::Error),
     /// More devices than there is room for.
-    #[error("a machine has at most {MAX_DEVICES} devices: share fewer directories")]
+    #[error("the machine has more devices than its kernel can be told of: share fewer directories")]
     TooManyDevices,
 }
 

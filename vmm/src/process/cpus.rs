@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 
@@ -57,11 +56,7 @@ impl Cpus {
             thread::Builder::new()
                 .name(format!("cpu{index}"))
                 .stack_size(CPU_STACK)
-                .spawn(move || {
-                    let how = catch_unwind(AssertUnwindSafe(|| run(cpu, &gate)));
-                    let bug = || End::Failed("a CPU's thread has a bug".to_owned());
-                    end.set(how.unwrap_or_else(|_| bug()));
-                })
+                .spawn(move || end.set(run(cpu, &gate)))
                 .while_doing("make a CPU's thread")?;
         }
         Ok(Self {
