@@ -23,6 +23,7 @@ pub use progress::{Bars, Lines, Stream, reporter};
 
 /// Commands about images at the top level.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Download an image from a registry
     Pull(pull::Args),
@@ -46,6 +47,7 @@ pub enum Command {
 
 /// Commands under `image`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Group {
     /// Download an image from a registry
     Pull(pull::Args),

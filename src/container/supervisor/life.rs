@@ -14,7 +14,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use vmm::{Event, Machine};
+use vmm::{Event, Machine, Spare, StartError};
 
 use super::hub::{Hub, Input};
 use super::{clients, frames, stop};
@@ -60,7 +60,12 @@ impl End {
 }
 
 /// Lives the container's life; `channel` is the first client, `lock` says that it lives.
-pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow::Result<()> {
+pub async fn live(
+    plan: LaunchPlan,
+    spare: Result<Spare, StartError>,
+    channel: StdStream,
+    lock: OwnedFd,
+) -> anyhow::Result<()> {
     channel.set_nonblocking(true)?;
     let mut channel = UnixStream::from_std(channel)?;
     let LaunchPlan {
@@ -69,7 +74,7 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
         start,
         attach,
     } = plan;
-    let machine = match Machine::start(&config) {
+    let machine = match spare.and_then(|spare| spare.start(&config)) {
         Ok(machine) => machine,
         Err(error) => {
             let store = Store::open(&Paths::from_env()?)?;
