@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 26] = [
-    "build", "builder", "buildx", "compose", "config", "context", "events", "login", "logout",
-    "manifest", "network", "node", "pause", "plugin", "port", "search", "secret", "serve",
-    "service", "stack", "stats", "swarm", "system", "top", "unpause", "update",
+const NOT_YET: [&str; 23] = [
+    "compose", "config", "context", "events", "login", "logout", "manifest", "network", "node",
+    "pause", "plugin", "port", "search", "secret", "serve", "service", "stack", "stats", "swarm",
+    "system", "top", "unpause", "update",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.

@@ -1,5 +1,6 @@
 //! The command line: it parses, asks the library, prints. No logic lives here.
 
+pub mod build;
 pub mod container;
 pub mod context;
 pub mod failure;
@@ -48,6 +49,14 @@ enum Command {
     /// Manage images
     #[command(subcommand, name = "image")]
     Images(image::Group),
+    /// Build an image from a Dockerfile
+    Build(Box<build::Args>),
+    /// Manage builds
+    #[command(subcommand, name = "builder")]
+    Builder(build::Group),
+    /// Build as docker's plugin of that name does
+    #[command(subcommand, name = "buildx")]
+    Buildx(build::Group),
     /// Show everything about containers and images
     Inspect(container::Inspect),
     /// Manage volumes
@@ -97,6 +106,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Image(command) => image::run(command, &context),
                 Command::Images(group) => image::run_group(group, &context),
                 Command::Volumes(group) => volume::run(&group, &context),
+                Command::Build(args) => build::run(&args, &context),
+                Command::Builder(group) | Command::Buildx(group) => {
+                    build::run_group(&group, &context)
+                }
                 Command::Inspect(args) => container::inspect(&args, &context),
                 Command::Info(args) => info::info(&args, &context),
                 Command::Doctor(args) => info::doctor(&args, &context),
