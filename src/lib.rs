@@ -9,6 +9,7 @@ pub mod build;
 pub mod cli;
 pub mod container;
 pub mod doctor;
+pub mod events;
 pub mod image;
 pub mod settings;
 pub mod store;

@@ -17,6 +17,7 @@ mod prepare;
 mod report;
 mod schedule;
 mod stage;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -124,6 +125,23 @@ pub fn build(
         report.event(0, Event::Note(&text));
     }
     Ok(built)
+}
+
+/// Builds once more, without the cache, and tells which steps of `built` came out differently.
+pub fn verify(
+    store: &Store,
+    settings: &Settings,
+    options: &Options,
+    built: &[Image],
+) -> Result<Vec<String>, BuildError> {
+    let again = build(store, settings, options, &report::Nobody)?;
+    let mut differences = Vec::new();
+    for (one, other) in built.iter().zip(&again) {
+        if one.id != other.id {
+            differences.extend(verify::compare(store, one, other)?);
+        }
+    }
+    Ok(differences)
 }
 
 /// What all stages of one build share.

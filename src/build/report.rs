@@ -37,3 +37,12 @@ pub trait Report: Sync {
     /// Something happened.
     fn event(&self, stage: usize, event: Event<'_>);
 }
+
+/// Nobody.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nobody;
+
+impl Report for Nobody {
+    fn stages(&self, _stages: &[(usize, String)]) {}
+    fn event(&self, _stage: usize, _event: Event<'_>) {}
+}

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod container;
 pub mod context;
+mod events;
 pub mod failure;
 pub mod format;
 pub mod human;
@@ -57,6 +58,8 @@ enum Command {
     /// Build as docker's plugin of that name does
     #[command(subcommand, name = "buildx")]
     Buildx(build::Group),
+    /// Show what happens to containers, images and volumes
+    Events(events::Events),
     /// Show everything about containers and images
     Inspect(container::Inspect),
     /// Manage volumes
@@ -105,6 +108,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 }
                 Command::Image(command) => image::run(command, &context),
                 Command::Images(group) => image::run_group(group, &context),
+                Command::Events(args) => events::run(&args, &context),
                 Command::Volumes(group) => volume::run(&group, &context),
                 Command::Build(args) => build::run(&args, &context),
                 Command::Builder(group) | Command::Buildx(group) => {

@@ -23,12 +23,15 @@ pub struct View {
     layers: Vec<Reader>,
 }
 
+/// Layers and inodes, the topmost first.
+type Places = Vec<(usize, Inode)>;
+
 /// A file in a [`View`].
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Layers and inodes, the topmost first: several for a directory that layers merge in. A
+    /// Several for a directory that layers merge in. A
     /// root without layers has none.
-    places: Vec<(usize, Inode)>,
+    places: Places,
 }
 
 impl Node {
@@ -103,7 +106,7 @@ impl View {
     /// Everything in a directory, by name.
     pub fn children(&self, directory: &Node) -> Result<BTreeMap<Vec<u8>, Node>, ImageError> {
         // What of a name is settled: nothing below counts any more.
-        let mut found: BTreeMap<Vec<u8>, (Vec<(usize, Inode)>, bool)> = BTreeMap::new();
+        let mut found: BTreeMap<Vec<u8>, (Places, bool)> = BTreeMap::new();
         for (number, inode) in &directory.places {
             let entries = self.layers[*number].read_dir(inode);
             for entry in entries.map_err(|error| failed(&error))? {
@@ -122,12 +125,7 @@ impl View {
     }
 
     /// Adds what one layer has at a place; true when it hides what is below.
-    fn add(
-        &self,
-        places: &mut Vec<(usize, Inode)>,
-        number: usize,
-        nid: u64,
-    ) -> Result<bool, ImageError> {
+    fn add(&self, places: &mut Places, number: usize, nid: u64) -> Result<bool, ImageError> {
         let inode = self.layers[number]
             .inode(nid)
             .map_err(|error| failed(&error))?;

@@ -17,6 +17,7 @@ mod builds;
 mod containers;
 mod db;
 mod disks;
+mod events;
 mod gc;
 mod images;
 mod kvm;

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use guest_agent::protocol::{
-    AgentError, ErrorKind, Exec, MAIN_PROCESS, Request, Resize, Response, Signal, Start, VERSION,
-    Work,
+    AgentError, ErrorKind, Exec, MAIN_PROCESS, Request, Resize, Response, Signal, Start, Task,
+    VERSION, Work,
 };
 
 use super::connection::RequestFrame;
@@ -133,7 +133,15 @@ impl Agent {
     fn work(&mut self, connection: u64, work: &Work) -> Result<Option<Response>> {
         let merged = match self.merged.take() {
             Some(merged) => merged,
-            None => layers::assemble(&work.storage, &self.devices()?, true)?,
+            None => {
+                let (storage, devices) = (&work.storage, self.devices()?);
+                if matches!(work.task, Task::Fill { .. }) {
+                    // A container will follow.
+                    binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
+                    self.sealed = true;
+                }
+                layers::assemble(storage, &devices, true)?
+            }
         };
         let merged = self.merged.insert(merged);
         let cgroup = self.setup.cgroup.path();

@@ -90,12 +90,16 @@ fn what_is_mounted_leaves_nothing() {
     if !possible() {
         return;
     }
-    let guest = Guest::new(&|_| {});
-    guest.run(shell("true"));
-    seal(&guest);
-    let (mut stream, response) = guest.request(work(Task::Fill {
+    let guest = Guest::with_layers(&[&|_| {}], true);
+    // The container's files are put together before it starts.
+    let task = Task::Fill {
         name: "t1".to_owned(),
-    }));
+    };
+    let storage = Storage {
+        writable: Some(writable()),
+        ..shell("").storage
+    };
+    let (mut stream, response) = guest.request(Request::Work(Box::new(Work { storage, task })));
     assert!(matches!(response, Response::Ok { .. }), "{response:?}");
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();

@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::files::{FileError, Ignore, Node, SharedTree, glob, is_pattern, names, resolve};
-use super::layer::{Content, Kind};
+use super::layer::{Content, Entries, Kind};
 use crate::image::erofs::FileType;
 
 /// Why files cannot be copied.
@@ -36,6 +36,11 @@ pub enum CopyError {
     /// A file where a directory is.
     #[error("cannot copy a file to {0}: there is a directory in the image")]
     OverDirectory(String),
+    /// A name that means something else in a layer.
+    #[error(
+        "cannot copy to {0}: in an image's layer a name that begins with .wh. hides another file"
+    )]
+    Mark(String),
     /// A mode that is none.
     #[error(
         "invalid mode {0:?} in --chmod, use an octal number such as 0755, or for example u+x,go-w"

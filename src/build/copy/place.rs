@@ -205,9 +205,12 @@ impl<'a> Placer<'a> {
         mut entry: Entry,
         mode: Option<&Mode>,
     ) -> Result<(), CopyError> {
-        let Some((_, parents)) = path.split_last() else {
+        let Some((name, parents)) = path.split_last() else {
             return Ok(());
         };
+        if name.starts_with(b".wh.") {
+            return Err(CopyError::Mark(shown(path)));
+        }
         self.directory(parents)?;
         let is_dir = matches!(entry.kind, Kind::Directory);
         match (self.existing(path)?, is_dir) {

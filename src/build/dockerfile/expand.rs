@@ -173,7 +173,7 @@ impl Expander<'_> {
             .is_some_and(|value| !colon || !value.is_empty());
         let value = value.unwrap_or_default();
         match operator {
-            '}' if !colon => return Ok(value),
+            '}' if !colon => Ok(value),
             '-' | '+' | '?' => {
                 let other = self.until(Some('}'))?;
                 Ok(match (operator, is_set) {

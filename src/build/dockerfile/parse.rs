@@ -72,6 +72,9 @@ pub fn instruction(source: &Source, escape: char) -> Result<Step, Mistake> {
     }
 }
 
+/// An option: where it stands, its name and its value.
+type Named<'a> = (&'a Word, &'static str, Option<String>);
+
 struct Parser<'a> {
     source: &'a Source,
     line: &'a Line,
@@ -305,10 +308,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The options with their names, which must be among `known`, and values.
-    fn named_options(
-        &self,
-        known: &[&'static str],
-    ) -> Result<Vec<(&Word, &'static str, Option<String>)>, Mistake> {
+    fn named_options(&self, known: &[&'static str]) -> Result<Vec<Named<'_>>, Mistake> {
         let mut found = Vec::new();
         for option in &self.options {
             let bare = option.text.strip_prefix("--").unwrap_or_default();

@@ -147,7 +147,8 @@ fn meta(metadata: &Metadata) -> Meta {
         // Whoever has the files here is nobody in the image.
         uid: 0,
         gid: 0,
-        mtime: metadata.mtime(),
+        // When the files came here says nothing about them.
+        mtime: i64::MAX,
         size: metadata.len(),
         device: (0, 0),
         identity: None,

@@ -72,7 +72,7 @@ impl EntriesTree {
                 mode: entry.mode,
                 uid: 0,
                 gid: 0,
-                mtime: entry.mtime,
+                mtime: i64::MAX,
                 size,
                 device: (0, 0),
                 identity: None,

@@ -142,7 +142,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         target: args.target.clone(),
         arguments: arguments(&args.build_arg),
         labels: args.label.iter().map(|label| pair(label)).collect(),
-        no_cache: args.no_cache,
+        no_cache: args.no_cache || args.verify,
         pull: args.pull,
         platforms: args.platform.clone(),
         secrets: secrets(&args.secret)?,
@@ -161,6 +161,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let Some(last) = images.last() else {
         return Ok(ExitCode::SUCCESS);
     };
+    if args.verify {
+        let differences = build::verify(&context.store, &context.settings, &options, &images)?;
+        if !differences.is_empty() {
+            let text = differences.join("\n");
+            let message = format!("a second build gave another image, these differ:\n{text}");
+            return Err(Failure::new(1, message).into());
+        }
+    }
     if let Some(path) = &args.iidfile {
         fs::write(path, last.id.to_string())
             .with_context(|| format!("writing the image id file {}", path.display()))?;
