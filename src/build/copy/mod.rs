@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::files::{FileError, Ignore, Node, SharedTree, glob, is_pattern, names, resolve};
-use super::layer::{Content, Entries, Kind};
+use super::layer::{Content, Kind};
 use crate::image::erofs::FileType;
 
 /// Why files cannot be copied.

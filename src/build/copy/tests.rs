@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::build::files::{Context, EntriesTree, Tree};
-use crate::build::layer::Entry;
+use crate::build::layer::{Entries, Entry};
 use crate::image::erofs::Xattrs;
 
 fn entry(kind: Kind) -> Entry {
