@@ -5,9 +5,11 @@
 //! `guest-agent` (protocol only).
 
 pub mod arch;
+pub mod build;
 pub mod cli;
 pub mod container;
 pub mod doctor;
+pub mod events;
 pub mod image;
 pub mod settings;
 pub mod store;

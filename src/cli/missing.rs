@@ -6,14 +6,13 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 26] = [
-    "build", "builder", "buildx", "compose", "config", "context", "events", "login", "logout",
-    "manifest", "network", "node", "pause", "plugin", "port", "search", "secret", "serve",
-    "service", "stack", "stats", "swarm", "system", "top", "unpause", "update",
+const NOT_YET: [&str; 17] = [
+    "compose", "config", "context", "login", "logout", "manifest", "network", "node", "plugin",
+    "port", "search", "secret", "serve", "service", "stack", "swarm", "system",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.
-const OPTIONS_NOT_YET: [&str; 40] = [
+const OPTIONS_NOT_YET: [&str; 34] = [
     "--annotation",
     "--blkio-weight",
     "--cgroup-parent",
@@ -30,10 +29,6 @@ const OPTIONS_NOT_YET: [&str; 40] = [
     "--dns-search",
     "--domainname",
     "--gpus",
-    "--health-cmd",
-    "--health-interval",
-    "--health-retries",
-    "--health-timeout",
     "--ip",
     "--ip6",
     "--ipc",
@@ -44,11 +39,9 @@ const OPTIONS_NOT_YET: [&str; 40] = [
     "--memory-swap",
     "--mount",
     "--network-alias",
-    "--no-healthcheck",
     "--pid",
     "--publish",
     "--publish-all",
-    "--restart",
     "--runtime",
     "--storage-opt",
     "--use-api-socket",
@@ -81,7 +74,7 @@ mod tests {
 
     #[test]
     fn dockers_options_are_told_from_mistakes() {
-        assert!(is_option_not_yet("-p") && is_option_not_yet("--restart=always"));
+        assert!(is_option_not_yet("-p") && is_option_not_yet("--mount=type=bind"));
         assert!(!is_option_not_yet("--restrat") && !is_option_not_yet("-q"));
     }
 }

@@ -1,6 +1,7 @@
 //! Starting a container: everything its supervisor needs is put together here, so that the
 //! supervisor opens the machine at once.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,9 +18,9 @@ use super::Emulation;
 use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
 use super::descriptors;
-use super::record::{Bind, Container};
+use super::record::{Bind, Config, Container};
 use super::spec::{SpecError, container_spec};
-use super::supervisor;
+use super::state::Status;
 use crate::arch::binfmt;
 use crate::arch::dispatch::{self, DispatchError, Plan, Question};
 use crate::arch::emulators::{self, EmulatorError};
@@ -41,6 +42,12 @@ pub enum LaunchError {
     /// Its previous run does not come to an end.
     #[error("container {0} is still ending its previous run, try again or use rm -f")]
     StillEnding(String),
+    /// It was removed meanwhile.
+    #[error("container {0} was removed")]
+    Gone(String),
+    /// It is being removed.
+    #[error("container {0} is marked for removal and cannot be started")]
+    Dead(String),
     /// Its image was removed by force.
     #[error("the image of container {name} ({image}) is gone, pull it again")]
     NoImage {
@@ -131,11 +138,11 @@ impl Waiting {
     pub fn spawn() -> Result<Self, LaunchError> {
         let (ours, theirs) = UnixStream::pair().map_err(LaunchError::Spawn)?;
         Command::new("/proc/self/exe")
-            .arg(supervisor::SUBCOMMAND)
+            .arg(control::SUBCOMMAND)
             .current_dir("/")
             // It becomes the machine's process too, which must hold nobody's secrets.
             .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| supervisor::needs(name)))
+            .envs(std::env::vars_os().filter(|(name, _)| is_for_supervisors(name)))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -143,6 +150,15 @@ impl Waiting {
             .map_err(LaunchError::Spawn)?;
         Ok(Self(ours))
     }
+}
+
+/// Whether a supervisor needs this environment variable.
+fn is_for_supervisors(variable: &OsStr) -> bool {
+    let bytes = variable.as_encoded_bytes();
+    bytes == b"HOME"
+        || bytes == b"PATH"
+        || bytes.starts_with(b"HULL_")
+        || bytes.starts_with(b"XDG_")
 }
 
 /// Starts `container` and waits until its first process runs.
@@ -164,6 +180,9 @@ pub fn start_in(
     window: Option<WindowSize>,
 ) -> Result<Started, LaunchError> {
     let lock = take_lock(store, container)?;
+    if container.state.status == Status::Dead {
+        return Err(LaunchError::Dead(container.name.clone()));
+    }
     let plan = plan(store, container, attach, window)?;
     let log = store
         .paths()
@@ -190,6 +209,7 @@ pub(super) fn take_lock(store: &Store, container: &Container) -> Result<File, La
         Lock::Taken(lock) => Ok(lock),
         Lock::Running => Err(LaunchError::AlreadyRunning(container.name.clone())),
         Lock::Stuck => Err(LaunchError::StillEnding(container.name.clone())),
+        Lock::Gone => Err(LaunchError::Gone(container.name.clone())),
     }
 }
 
@@ -207,64 +227,20 @@ pub(super) fn plan(
             image: config.image_id.clone(),
         })?;
     let platform: Platform = config.platform.parse()?;
-    let engine = config
-        .engine
-        .as_deref()
-        .map(str::parse::<EngineKind>)
-        .transpose()?;
-    let place = dispatch::choose(&Question {
-        host: dispatch::host_architecture(),
-        image: &platform.architecture,
-        engine,
-        emulation: config.emulation,
-        isolation: config.isolation,
-        kvm: kvm(store, engine, config.emulation),
-    })?;
-
-    let mut partitions = image.layer_files(store)?;
-    let layer_count = partitions.len();
-    let emulators = emulators_disk(store, &place)?;
-    partitions.extend(emulators.clone());
-    let mut disks = Vec::new();
-    if !partitions.is_empty() {
-        disks.push(Disk {
-            serial: LAYERS.to_owned(),
-            source: DiskSource::Partitions(partitions),
-        });
-    }
+    let Base {
+        place,
+        mut disks,
+        mut storage,
+    } = base(store, config, &platform, image.layer_files(store)?)?;
     let path = store.ensure_writable_disk(&container.id)?;
-    let source = DiskSource::Writable {
-        path,
-        durable: !config.auto_remove,
-    };
-    disks.push(Disk {
-        serial: WRITABLE.to_owned(),
-        source,
-    });
-
-    let layer = |number: usize| BlockDevice {
-        serial: LAYERS.to_owned(),
-        partition: u32::try_from(number).ok(),
-    };
-    let storage = Storage {
-        layers: (1..=layer_count).rev().map(layer).collect(),
-        writable: Some(BlockDevice {
-            serial: WRITABLE.to_owned(),
-            partition: None,
-        }),
-        emulators: emulators.as_ref().map(|_| layer(layer_count + 1)),
-        binfmt: match emulators {
-            Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
-            None => Vec::new(),
-        },
-        shares: shares(&config.binds),
-    };
+    disks.push(writable(path, !config.auto_remove));
+    storage.shares = shares(&config.binds);
     let start = Start {
         storage,
         spec: container_spec(config)?,
         user: config.user.clone(),
         groups: config.groups.clone(),
-        files: provided_files(container),
+        files: provided_files(config),
         init: config.init,
         architecture: platform.architecture,
         stdio: Streams {
@@ -281,6 +257,78 @@ pub(super) fn plan(
         start: Box::new(start),
         attach,
     })
+}
+
+/// Where a guest with these layers runs, and what it has to read.
+pub(crate) struct Base {
+    pub(crate) place: Plan,
+    pub(crate) disks: Vec<Disk>,
+    pub(crate) storage: Storage,
+}
+
+/// Puts together what does not depend on the container: `layers`, the lowest first, the
+/// emulators, and the engine that `config` wants.
+pub(crate) fn base(
+    store: &Store,
+    config: &Config,
+    platform: &Platform,
+    layers: Vec<PathBuf>,
+) -> Result<Base, LaunchError> {
+    let engine = config
+        .engine
+        .as_deref()
+        .map(str::parse::<EngineKind>)
+        .transpose()?;
+    let place = dispatch::choose(&Question {
+        host: dispatch::host_architecture(),
+        image: &platform.architecture,
+        engine,
+        emulation: config.emulation,
+        isolation: config.isolation,
+        kvm: kvm(store, engine, config.emulation),
+    })?;
+    let mut partitions = layers;
+    let layer_count = partitions.len();
+    let emulators = emulators_disk(store, &place)?;
+    partitions.extend(emulators.clone());
+    let mut disks = Vec::new();
+    if !partitions.is_empty() {
+        disks.push(Disk {
+            serial: LAYERS.to_owned(),
+            source: DiskSource::Partitions(partitions),
+        });
+    }
+    let layer = |number: usize| BlockDevice {
+        serial: LAYERS.to_owned(),
+        partition: u32::try_from(number).ok(),
+    };
+    let storage = Storage {
+        layers: (1..=layer_count).rev().map(layer).collect(),
+        writable: Some(BlockDevice {
+            serial: WRITABLE.to_owned(),
+            partition: None,
+        }),
+        emulators: emulators.as_ref().map(|_| layer(layer_count + 1)),
+        binfmt: match emulators {
+            Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
+            None => Vec::new(),
+        },
+        shares: Vec::new(),
+        trees: Vec::new(),
+    };
+    Ok(Base {
+        place,
+        disks,
+        storage,
+    })
+}
+
+/// The writable layer as a disk.
+pub(crate) fn writable(path: PathBuf, durable: bool) -> Disk {
+    Disk {
+        serial: WRITABLE.to_owned(),
+        source: DiskSource::Writable { path, durable },
+    }
 }
 
 /// Whether KVM runs guests here, if that matters.
@@ -382,8 +430,7 @@ fn shares(binds: &[Bind]) -> Vec<Share> {
 }
 
 /// `/etc/hosts` and its like, as docker provides them; without a network only loopback.
-fn provided_files(container: &Container) -> Vec<ProvidedFile> {
-    let config = &container.config;
+pub(crate) fn provided_files(config: &Config) -> Vec<ProvidedFile> {
     let mut hosts = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
          fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n\

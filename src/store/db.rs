@@ -7,12 +7,18 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, containers, images, volumes};
+use super::{StoreError, builds, containers, events, images, volumes};
 use crate::image::digest::Digest;
 
 /// Every change of the schema, oldest first. The database counts how many it has seen; an entry
 /// is never edited once released, and new tables come as new entries at the end.
-const MIGRATIONS: &[&str] = &[images::SCHEMA, containers::SCHEMA, volumes::SCHEMA];
+const MIGRATIONS: &[&str] = &[
+    images::SCHEMA,
+    containers::SCHEMA,
+    volumes::SCHEMA,
+    events::SCHEMA,
+    builds::SCHEMA,
+];
 
 /// How long a command waits for another one's transaction.
 const BUSY: Duration = Duration::from_secs(30);

@@ -13,9 +13,11 @@
 //! The next command to open the store deletes what killed ones left, and can say so
 //! ([`Store::repairs`]).
 
+mod builds;
 mod containers;
 mod db;
 mod disks;
+mod events;
 mod gc;
 mod images;
 mod kvm;

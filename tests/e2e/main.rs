@@ -11,6 +11,7 @@
 )]
 
 mod archive;
+mod build;
 mod container_view;
 mod crash;
 mod docs;
@@ -20,11 +21,13 @@ mod files;
 mod foreign;
 mod guest_kernel;
 mod harness;
+mod health;
 mod images;
 mod interactive;
 mod layers;
 mod lifecycle;
 mod options;
+mod restart;
 mod run;
 mod streams;
 mod volumes;

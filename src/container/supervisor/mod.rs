@@ -9,9 +9,13 @@ mod clients;
 mod frames;
 mod hub;
 mod life;
+mod probe;
+mod record;
+mod run;
+mod signals;
 mod stop;
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -22,20 +26,9 @@ use anyhow::Context as _;
 use guest_agent::protocol::FrameKind;
 use vmm::Spare;
 
+pub use super::control::SUBCOMMAND;
 use super::control::{self, LaunchPlan};
 use super::descriptors;
-
-/// The hidden subcommand that the binary dispatches to [`main`].
-pub const SUBCOMMAND: &str = "__supervise";
-
-/// Whether a supervisor needs this environment variable.
-pub fn needs(variable: &OsStr) -> bool {
-    let bytes = variable.as_encoded_bytes();
-    bytes == b"HOME"
-        || bytes == b"PATH"
-        || bytes.starts_with(b"HULL_")
-        || bytes.starts_with(b"XDG_")
-}
 
 /// Runs a supervisor to its end.
 pub fn main() -> ExitCode {
