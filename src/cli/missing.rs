@@ -13,7 +13,7 @@ const NOT_YET: [&str; 26] = [
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.
-const OPTIONS_NOT_YET: [&str; 40] = [
+const OPTIONS_NOT_YET: [&str; 31] = [
     "--annotation",
     "--blkio-weight",
     "--cgroup-parent",
@@ -26,28 +26,19 @@ const OPTIONS_NOT_YET: [&str; 40] = [
     "--device-cgroup-rule",
     "--device-read-bps",
     "--device-write-bps",
-    "--dns-option",
-    "--dns-search",
     "--domainname",
     "--gpus",
     "--health-cmd",
     "--health-interval",
     "--health-retries",
     "--health-timeout",
-    "--ip",
-    "--ip6",
     "--ipc",
     "--label-file",
-    "--link",
     "--log-opt",
-    "--mac-address",
     "--memory-swap",
     "--mount",
-    "--network-alias",
     "--no-healthcheck",
     "--pid",
-    "--publish",
-    "--publish-all",
     "--restart",
     "--runtime",
     "--storage-opt",
@@ -56,10 +47,10 @@ const OPTIONS_NOT_YET: [&str; 40] = [
     "--volumes-from",
 ];
 
-/// Whether `argument` is such an option, or the short form of one.
+/// Whether `argument` is such an option.
 pub fn is_option_not_yet(argument: &str) -> bool {
     let name = argument.split('=').next().unwrap_or(argument);
-    matches!(name, "-p" | "-P") || OPTIONS_NOT_YET.contains(&name)
+    OPTIONS_NOT_YET.contains(&name)
 }
 
 /// One line that says so, and docker's exit code.
@@ -81,7 +72,7 @@ mod tests {
 
     #[test]
     fn dockers_options_are_told_from_mistakes() {
-        assert!(is_option_not_yet("-p") && is_option_not_yet("--restart=always"));
+        assert!(is_option_not_yet("--mount") && is_option_not_yet("--restart=always"));
         assert!(!is_option_not_yet("--restrat") && !is_option_not_yet("-q"));
     }
 }

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use guest_agent::protocol::{
-    BlockDevice, FrameKind, ProvidedFile, Share, Start, Stdio as Streams, Storage, WindowSize,
+    BlockDevice, FrameKind, Share, Start, Stdio as Streams, Storage, WindowSize,
 };
 use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig};
 
 use super::Emulation;
 use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
+use super::network;
 use super::record::{Bind, Container};
 use super::spec::{SpecError, container_spec};
 use super::supervisor;
@@ -75,6 +76,9 @@ pub enum LaunchError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its networks cannot be put together.
+    #[error(transparent)]
+    Network(#[from] network::NetworkError),
     /// A host directory of `-v` cannot be used.
     #[error("cannot use the host directory {path} as a volume: {source}")]
     Volume {
@@ -211,6 +215,7 @@ pub(super) fn plan(
             source: DiskSource::Partitions(partitions),
         });
     }
+    let connected = network::connected(store, container)?;
     let path = store.ensure_writable_disk(&container.id)?;
     let source = DiskSource::Writable {
         path,
@@ -243,7 +248,8 @@ pub(super) fn plan(
         spec: container_spec(config)?,
         user: config.user.clone(),
         groups: config.groups.clone(),
-        files: provided_files(container),
+        network: connected.interfaces.clone(),
+        files: connected.files.clone(),
         init: config.init,
         architecture: platform.architecture,
         stdio: Streams {
@@ -253,10 +259,12 @@ pub(super) fn plan(
         clock_ns: 0,
         entropy: Vec::new(),
     };
-    let machine = machine(store, container, place, disks)?;
+    let mut machine = machine(store, container, place, disks)?;
+    machine.interfaces = connected.macs();
     Ok(LaunchPlan {
         container: container.clone(),
         machine,
+        network: connected.plan,
         start: Box::new(start),
         attach,
     })
@@ -358,34 +366,6 @@ fn shares(binds: &[Bind]) -> Vec<Share> {
         copy_up: bind.copy_up,
     };
     binds.iter().enumerate().map(share).collect()
-}
-
-/// `/etc/hosts` and its like, as docker provides them; without a network only loopback.
-fn provided_files(container: &Container) -> Vec<ProvidedFile> {
-    let config = &container.config;
-    let mut hosts = String::from(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n",
-    );
-    hosts.push_str(&format!("127.0.1.1\t{}\n", config.hostname));
-    for (name, address) in &config.extra_hosts {
-        hosts.push_str(&format!("{address}\t{name}\n"));
-    }
-    let servers = config
-        .dns
-        .iter()
-        .map(|server| format!("nameserver {server}\n"));
-    let file = |path: &str, content: String| ProvidedFile {
-        path: path.to_owned(),
-        content,
-        mode: 0o644,
-    };
-    vec![
-        file("/etc/hosts", hosts),
-        file("/etc/hostname", format!("{}\n", config.hostname)),
-        file("/etc/resolv.conf", servers.collect()),
-    ]
 }
 
 /// The engines and guests that a kernel can be built for, for `hull kernel` and `doctor`.

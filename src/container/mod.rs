@@ -12,17 +12,19 @@ pub mod copy;
 pub mod create;
 pub mod files;
 pub mod guest;
-pub mod id;
+
 pub mod inspect;
 pub mod launch;
 pub mod lifecycle;
 pub mod logs;
 pub mod name;
+pub mod network;
 pub mod record;
 pub mod spec;
 pub mod state;
 pub mod supervisor;
 pub mod volume;
 
+pub use crate::id;
 pub use record::{Config, Container, Emulation};
 pub use state::{State, Status};

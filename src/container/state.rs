@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::ports::Bound;
+
 /// Where in its life a container is, in docker's words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +62,9 @@ pub struct State {
     pub started_at: i64,
     /// Nanoseconds since the epoch, 0 before the first end.
     pub finished_at: i64,
+    /// Ports of the host that lead to it while it runs.
+    #[serde(default)]
+    pub ports: Vec<Bound>,
     /// Warnings of the last start, such as a wrong platform label.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -121,6 +126,7 @@ impl State {
     fn ended(&mut self, code: i32, error: &str) {
         self.supervisor = 0;
         self.machine = 0;
+        self.ports.clear();
         self.exit_code = code;
         error.clone_into(&mut self.error);
     }

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::lease::claim_layer;
+use super::networks::{delete_endpoints, insert_endpoints, plan_endpoints};
 use super::volumes::insert_volumes;
 use super::{Digest, Paths, Store, StoreError};
 use crate::container::record::{Config, Container, now_ns};
 use crate::container::state::{State, Status};
+use crate::network::record::ConnectError;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE container (
@@ -45,6 +47,17 @@ pub enum Found {
     None,
 }
 
+/// What came of adding a container.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is there.
+    Done,
+    /// The container with this id has its name.
+    NameTaken(String),
+    /// It cannot be connected to a network that it wants.
+    Unconnected(ConnectError),
+}
+
 /// What came of waiting for a container's lock.
 #[derive(Debug)]
 pub enum Lock {
@@ -64,6 +77,13 @@ pub struct SocketPath {
 }
 
 impl SocketPath {
+    pub(super) fn new(path: PathBuf, directory: File) -> Self {
+        Self {
+            path,
+            _directory: directory,
+        }
+    }
+
     /// The path, valid while `self` is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -90,9 +110,9 @@ impl Paths {
 }
 
 impl Store {
-    /// Adds a container and claims its image's layers; when the name is taken it adds nothing
-    /// and returns the id of the container that has it.
-    pub fn insert_container(&self, container: &Container) -> Result<Option<String>, StoreError> {
+    /// Adds a container, claims its image's layers and connects it to its networks; or adds
+    /// nothing and says why.
+    pub fn insert_container(&self, container: &Container) -> Result<Inserted, StoreError> {
         let directory = self.paths.container_dir(&container.id);
         make_directory(&directory)?;
         let taken = self.write(|tx| {
@@ -103,9 +123,14 @@ impl Store {
                     |row| row.get(0),
                 )
                 .optional()?;
-            if owner.is_some() {
-                return Ok(owner);
+            if let Some(owner) = owner {
+                return Ok(Inserted::NameTaken(owner));
             }
+            let asked = &container.config.network.attachments;
+            let endpoints = match plan_endpoints(tx, &container.id, &container.name, asked)? {
+                Ok(endpoints) => endpoints,
+                Err(error) => return Ok(Inserted::Unconnected(error)),
+            };
             tx.execute(
                 "INSERT INTO container (id, name, image, created, config, state)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -119,10 +144,11 @@ impl Store {
                 ],
             )?;
             insert_volumes(tx, &container.config)?;
+            insert_endpoints(tx, &endpoints)?;
             claim_image(tx, &container.config.image_id, &owner_of(&container.id))?;
-            Ok(None)
+            Ok(Inserted::Done)
         });
-        if !matches!(taken, Ok(None)) {
+        if !matches!(taken, Ok(Inserted::Done)) {
             // Nothing of this container is to stay; the next clean-up finds it if this fails.
             let _ = fs::remove_dir(&directory);
         }
@@ -224,6 +250,7 @@ impl Store {
     pub fn delete_container(&self, id: &str) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.execute("DELETE FROM layer_refs WHERE owner = ?1", [owner_of(id)])?;
+            delete_endpoints(tx, id)?;
             tx.execute("DELETE FROM container WHERE id = ?1", [id])
         })?;
         remove_directory(&self.paths.container_dir(id))?;
@@ -268,10 +295,7 @@ impl Store {
             File::open(&path).map_err(|e| StoreError::io("open the directory", &path, e))?;
         // A socket's path has room for 107 bytes only.
         let path = PathBuf::from(format!("/proc/self/fd/{}/control", directory.as_raw_fd()));
-        Ok(SocketPath {
-            path,
-            _directory: directory,
-        })
+        Ok(SocketPath::new(path, directory))
     }
 
     /// A container that says it is running while nobody holds its lock lost its supervisor:
@@ -333,7 +357,7 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(
     })
 }
 
-fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
@@ -357,7 +381,7 @@ fn image_layers(db: &Connection, image: &str) -> rusqlite::Result<Vec<Digest>> {
     .collect()
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
     File::options()
         .read(true)
         .write(true)
@@ -367,7 +391,7 @@ fn open_lock(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn make_directory(path: &Path) -> Result<(), StoreError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

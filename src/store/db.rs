@@ -7,12 +7,17 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, containers, images, volumes};
+use super::{StoreError, containers, images, networks, volumes};
 use crate::image::digest::Digest;
 
 /// Every change of the schema, oldest first. The database counts how many it has seen; an entry
 /// is never edited once released, and new tables come as new entries at the end.
-const MIGRATIONS: &[&str] = &[images::SCHEMA, containers::SCHEMA, volumes::SCHEMA];
+const MIGRATIONS: &[&str] = &[
+    images::SCHEMA,
+    containers::SCHEMA,
+    volumes::SCHEMA,
+    networks::SCHEMA,
+];
 
 /// How long a command waits for another one's transaction.
 const BUSY: Duration = Duration::from_secs(30);

@@ -13,6 +13,7 @@ use super::process::{Process, Role};
 use super::{Agent, Source, no_such_process};
 use crate::container::spawn::{self, Container, Spawned};
 use crate::error::{Result, guest, invalid, reason};
+use crate::network;
 use crate::storage::devices::Devices;
 use crate::storage::{binfmt, layers};
 use crate::sys;
@@ -52,6 +53,7 @@ impl Agent {
                 return self.start_queued();
             }
             Request::Work(work) => self.work(connection, &work),
+            Request::Network(interface) => network::configure(&interface).map(|()| Some(DONE)),
             Request::Freeze(on) => self.freeze(on).map(|()| Some(DONE)),
             Request::LimitProcesses(limit) => {
                 let limited = self.setup.cgroup.limit_processes(limit);
@@ -84,6 +86,9 @@ impl Agent {
         let devices = self.devices()?;
         let storage = &start.storage;
         binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
+        for interface in &start.network {
+            network::configure(interface)?;
+        }
         self.setup.cgroup.limit(&start.spec.linux.resources)?;
         self.merged = Some(layers::assemble(storage, &devices, false)?);
         let spawned = spawn::start(start, &self.setup.common, &self.setup.cgroup)?;

@@ -13,6 +13,7 @@
 
 mod frame;
 mod message;
+mod network;
 pub mod runtime;
 mod work;
 
@@ -21,10 +22,11 @@ pub use frame::{
     read_frame, write_frame,
 };
 pub use message::*;
+pub use network::*;
 pub use work::*;
 
 /// Changes whenever an older peer could misread a frame or a message.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The vsock port on which the agent listens in the guest.
 pub const AGENT_PORT: u32 = 1024;

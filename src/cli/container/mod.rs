@@ -9,6 +9,7 @@ mod export;
 mod flags;
 mod inspect;
 mod logs;
+mod network_flags;
 mod ps;
 mod rename;
 mod run;

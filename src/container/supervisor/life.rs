@@ -14,12 +14,14 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use vmm::{Event, Machine};
+use vmm::{Event, Machine, MachineConfig};
 
 use super::hub::{Hub, Input};
+use super::network::Networking;
 use super::{clients, frames, stop};
 use crate::container::control::{ControlReply, LaunchPlan};
 use crate::container::guest::{self, GuestError};
+use crate::container::network::NetworkPlan;
 use crate::container::record::{Config, Container, now_ns};
 use crate::container::{id, logs};
 use crate::store::{Paths, Store};
@@ -66,14 +68,17 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
     let LaunchPlan {
         mut container,
         machine: config,
+        network,
         start,
         attach,
     } = plan;
-    let machine = match Machine::start(&config) {
-        Ok(machine) => machine,
+    let paths = Paths::from_env()?;
+    let begun = begin(&config, network, &paths);
+    let (machine, network) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
-            let store = Store::open(&Paths::from_env()?)?;
-            let end = End::unstarted(125, error.to_string());
+            let store = Store::open(&paths)?;
+            let end = End::unstarted(125, error);
             remember(&store, &mut container, &end)?;
             let reply = ControlReply::Error {
                 code: 125,
@@ -84,13 +89,16 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
         }
     };
     // The guest boots while the rest is prepared.
-    let store = Store::open(&Paths::from_env()?)?;
+    let store = Store::open(&paths)?;
     container.state.start(
         nix::unistd::getpid().as_raw(),
         config.engine.as_str(),
         now_ns(),
     )?;
     container.state.machine = machine.pid();
+    if let Some(network) = &network {
+        container.state.ports = network.bound().to_vec();
+    }
     store.update_state(&container.id, &container.state)?;
     let run_dir = store.paths().container_run_dir(&container.id);
     let socket = run_dir.join("control");
@@ -110,6 +118,7 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
         kill_orders,
         store,
         container,
+        network,
     };
     let end = body.run(start, input_queue).await;
     let ending = body.finish(&end).await;
@@ -129,7 +138,23 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
     Ok(())
 }
 
+/// Binds the ports, then begins to boot the guest and to connect it, at the same time.
+fn begin(
+    config: &MachineConfig,
+    network: Option<NetworkPlan>,
+    paths: &Paths,
+) -> Result<(Machine, Option<Networking>), String> {
+    let network = network.map(|plan| Networking::prepare(plan, paths));
+    let mut network = network.transpose().map_err(|error| error.to_string())?;
+    let machine = Machine::start(config).map_err(|error| error.to_string())?;
+    if let Some(network) = &mut network {
+        network.begin();
+    }
+    Ok((machine, network))
+}
+
 struct Body {
+    network: Option<Networking>,
     hub: Rc<Hub>,
     kill_orders: mpsc::Receiver<()>,
     store: Store,
@@ -145,7 +170,11 @@ impl Body {
         if let Err(end) = self.boot(&control).await {
             return end;
         }
-        let (reader, writer) = match self.start(start, &control).await {
+        let warnings = match self.connect().await {
+            Ok(warnings) => warnings,
+            Err(end) => return end,
+        };
+        let (reader, writer) = match self.start(start, &control, warnings).await {
             Ok(halves) => halves,
             Err(end) => return end,
         };
@@ -182,10 +211,24 @@ impl Body {
         }
     }
 
+    /// Waits for the networks, which were asked for when the guest began to boot.
+    async fn connect(&mut self) -> Result<Vec<String>, End> {
+        let Some(network) = &mut self.network else {
+            return Ok(Vec::new());
+        };
+        tokio::select! {
+            connected = network.connect(&self.hub) => {
+                connected.map_err(|error| End::unstarted(125, error))
+            }
+            _ = self.kill_orders.recv() => Err(End::unstarted(137, "killed before it started")),
+        }
+    }
+
     async fn start(
         &mut self,
         mut start: Box<Start>,
         control: &AsyncFd<OwnedFd>,
+        mut warnings: Vec<String>,
     ) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), End> {
         start.clock_ns = u64::try_from(now_ns()).unwrap_or_default();
         start.entropy = id::random_bytes::<32>().map(Vec::from).unwrap_or_default();
@@ -207,7 +250,8 @@ impl Body {
             }
         };
         match answer {
-            Ok((reader, writer, warnings)) => {
+            Ok((reader, writer, more)) => {
+                warnings.extend(more);
                 self.container.state.warnings.clone_from(&warnings);
                 if !warnings.is_empty() {
                     // The warnings reach the user all the same.

@@ -9,6 +9,7 @@ mod clients;
 mod frames;
 mod hub;
 mod life;
+mod network;
 mod stop;
 
 use std::fs::File;
