@@ -8,6 +8,7 @@ pub mod arch;
 pub mod cli;
 pub mod container;
 pub mod doctor;
+pub mod events;
 pub mod id;
 pub mod image;
 pub mod network;

@@ -1,6 +1,5 @@
 //! What every command that touches state works with.
 
-use crate::container::Status;
 use crate::image::User;
 use crate::image::digest::Digest;
 use crate::settings::Settings;
@@ -32,7 +31,7 @@ impl Context {
         Ok(containers
             .into_iter()
             .map(|container| User {
-                running: container.state.status == Status::Running,
+                running: container.state.status.is_live(),
                 container: container.id,
             })
             .collect())

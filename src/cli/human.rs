@@ -13,6 +13,23 @@ pub fn exact_size(bytes: u64) -> String {
     sized(bytes, 4)
 }
 
+/// A size in binary units with four significant digits, as `stats` has it: `12.35MiB`.
+pub fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit < UNITS.len() - 1 {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let text = if value < 1000.0 {
+        significant(value, 4)
+    } else {
+        format!("{value:.0}")
+    };
+    format!("{text}{}", UNITS[unit])
+}
+
 fn sized(bytes: u64, digits: usize) -> String {
     const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
     let mut value = bytes as f64;
@@ -118,6 +135,20 @@ mod tests {
         ] {
             assert_eq!(size(bytes), table);
             assert_eq!(exact_size(bytes), sentence);
+        }
+    }
+
+    #[test]
+    fn binary_sizes_look_like_dockers() {
+        for (bytes, expected) in [
+            (0, "0B"),
+            (1 << 10, "1KiB"),
+            (1023 << 10, "1023KiB"),
+            (512 << 20, "512MiB"),
+            ((7 << 20) + (1 << 19), "7.5MiB"),
+            (31 << 30, "31GiB"),
+        ] {
+            assert_eq!(binary_size(bytes), expected);
         }
     }
 

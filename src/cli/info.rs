@@ -10,7 +10,6 @@ use super::format;
 use crate::arch::dispatch::{self, Question};
 use crate::container::assets;
 use crate::container::launch::{self, GUESTS};
-use crate::container::state::Status;
 use crate::doctor::{self, Verdict};
 
 /// Options of `doctor`.
@@ -89,7 +88,7 @@ pub fn info(args: &Info, context: &Context) -> anyhow::Result<ExitCode> {
     let containers = context.store.containers()?;
     let running = containers
         .iter()
-        .filter(|c| c.state.status == Status::Running)
+        .filter(|c| c.state.status.is_live())
         .count();
     let images = context.store.images()?.len();
     let host = dispatch::host_architecture();

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 26] = [
-    "build", "builder", "buildx", "compose", "config", "context", "events", "login", "logout",
-    "manifest", "network", "node", "pause", "plugin", "port", "search", "secret", "serve",
-    "service", "stack", "stats", "swarm", "system", "top", "unpause", "update",
+const NOT_YET: [&str; 20] = [
+    "build", "builder", "buildx", "compose", "config", "context", "login", "logout", "manifest",
+    "network", "node", "plugin", "port", "search", "secret", "serve", "service", "stack", "swarm",
+    "system",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.
-const OPTIONS_NOT_YET: [&str; 31] = [
+const OPTIONS_NOT_YET: [&str; 25] = [
     "--annotation",
     "--blkio-weight",
     "--cgroup-parent",
@@ -28,18 +28,12 @@ const OPTIONS_NOT_YET: [&str; 31] = [
     "--device-write-bps",
     "--domainname",
     "--gpus",
-    "--health-cmd",
-    "--health-interval",
-    "--health-retries",
-    "--health-timeout",
     "--ipc",
     "--label-file",
     "--log-opt",
     "--memory-swap",
     "--mount",
-    "--no-healthcheck",
     "--pid",
-    "--restart",
     "--runtime",
     "--storage-opt",
     "--use-api-socket",
@@ -72,7 +66,7 @@ mod tests {
 
     #[test]
     fn dockers_options_are_told_from_mistakes() {
-        assert!(is_option_not_yet("--mount") && is_option_not_yet("--restart=always"));
+        assert!(is_option_not_yet("--mount=type=bind") && is_option_not_yet("--ipc"));
         assert!(!is_option_not_yet("--restrat") && !is_option_not_yet("-q"));
     }
 }

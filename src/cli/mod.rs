@@ -2,6 +2,7 @@
 
 pub mod container;
 pub mod context;
+mod events;
 pub mod failure;
 pub mod format;
 pub mod human;
@@ -48,6 +49,8 @@ enum Command {
     /// Manage images
     #[command(subcommand, name = "image")]
     Images(image::Group),
+    /// Show what happens to containers, images and volumes
+    Events(events::Events),
     /// Show everything about containers and images
     Inspect(container::Inspect),
     /// Manage volumes
@@ -96,6 +99,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 }
                 Command::Image(command) => image::run(command, &context),
                 Command::Images(group) => image::run_group(group, &context),
+                Command::Events(args) => events::run(&args, &context),
                 Command::Volumes(group) => volume::run(&group, &context),
                 Command::Inspect(args) => container::inspect(&args, &context),
                 Command::Info(args) => info::info(&args, &context),

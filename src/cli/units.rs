@@ -1,6 +1,7 @@
 //! Sizes and times as users write and read them.
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
 
 /// Bytes from `512m`, `1.5g`, `1024`, `64mb`, `2GiB`; units are powers of 1024, as docker's.
 pub fn parse_bytes(text: &str) -> anyhow::Result<u64> {
@@ -27,6 +28,21 @@ pub fn parse_bytes(text: &str) -> anyhow::Result<u64> {
     }
 }
 
+/// Nanoseconds from a length of time as Go writes it: `5s`, `1m30s`, `500ms`, `0`.
+pub fn parse_duration(text: &str) -> anyhow::Result<i64> {
+    let wrong =
+        || format!("invalid length of time {text:?}, use a number with ms, s, m or h, as in 30s");
+    if text == "0" {
+        return Ok(0);
+    }
+    // The library also reads words and signs, which docker does not.
+    let plain = text.starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == '-')
+        && !text.contains(' ');
+    let parsed = text.parse::<SignedDuration>().ok().filter(|_| plain);
+    let nanoseconds = parsed.and_then(|length| i64::try_from(length.as_nanos()).ok());
+    nanoseconds.with_context(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +61,25 @@ mod tests {
         }
         for bad in ["", "m", "1x", "-1m", "1..2", "99999999999t", "1e3"] {
             assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_as_docker_reads_them() {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("0s", 0),
+            ("5s", 5000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("1.5s", 1500),
+            ("2h", 7_200_000),
+        ] {
+            let expected = milliseconds * 1_000_000;
+            assert_eq!(parse_duration(text).unwrap(), expected, "{text}");
+        }
+        for bad in ["", "5", "s", "soon", "5 s", "1x"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }
 }

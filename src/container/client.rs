@@ -55,7 +55,9 @@ pub fn ask(
     request: &ControlRequest,
 ) -> Result<UnixStream, ClientError> {
     let not_running = || ClientError::NotRunning(container.name.clone());
-    let socket = store.control_socket(&container.id)?;
+    let socket = store
+        .control_socket(&container.id)?
+        .ok_or_else(not_running)?;
     let mut stream = UnixStream::connect(socket.path()).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(),
         _ => ControlError::Io(error).into(),

@@ -38,7 +38,7 @@ pub fn commit(
 ) -> Result<Image, CommitError> {
     let base = image::find(store, &container.config.image_id, None)?
         .ok_or_else(|| CommitError::NoImage(container.name.clone()))?;
-    commit.config = image_config(&container.config);
+    commit.config = image_config(&container.config, &base);
     commit.created_by = container.config.argv().join(" ");
     let frozen = pause && container.state.status == Status::Running;
     if frozen {
@@ -71,11 +71,20 @@ fn make(
 }
 
 /// What an image made of the container runs with.
-fn image_config(config: &Config) -> Map<String, Value> {
+fn image_config(config: &Config, base: &Image) -> Map<String, Value> {
     let ports: Map<String, Value> = config
         .exposed_ports
         .iter()
         .map(|port| (port.clone(), json!({})))
+        .collect();
+    let anonymous = config.binds.iter().filter(|bind| bind.anonymous);
+    let known = base.config.config().as_ref();
+    let known = known.and_then(|known| known.volumes().clone());
+    let volumes: Map<String, Value> = known
+        .unwrap_or_default()
+        .into_iter()
+        .chain(anonymous.map(|bind| bind.target.clone()))
+        .map(|target| (target, json!({})))
         .collect();
     let mut fields = Map::new();
     for (key, value, is_empty) in [
@@ -94,6 +103,8 @@ fn image_config(config: &Config) -> Map<String, Value> {
         ("User", json!(config.user), config.user.is_empty()),
         ("Labels", json!(config.labels), config.labels.is_empty()),
         ("ExposedPorts", json!(ports), ports.is_empty()),
+        ("Volumes", json!(volumes), volumes.is_empty()),
+        ("Healthcheck", json!(config.health), config.health.is_none()),
         (
             "StopSignal",
             json!(config.stop_signal),

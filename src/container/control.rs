@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::network::NetworkPlan;
 use super::record::Container;
 
+/// The hidden subcommand that makes the binary a supervisor.
+pub const SUBCOMMAND: &str = "__supervise";
+
 /// The first frame a new supervisor reads, on the channel its starter gave it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LaunchPlan {
@@ -52,7 +55,18 @@ pub enum ControlRequest {
         signal: i32,
         /// Seconds until SIGKILL; without a number, for ever.
         timeout: Option<u32>,
+        /// A user wants that, and not the host that goes down.
+        by_user: bool,
     },
+    /// Send a signal to the first process.
+    Signal {
+        /// Its number.
+        signal: i32,
+        /// It is meant to end the container, so that its restart policy no longer counts.
+        ends: bool,
+    },
+    /// Stop all processes where they are, or let them go on.
+    Pause(bool),
     /// End the machine at once; answered when it has ended.
     Kill,
 }

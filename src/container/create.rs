@@ -7,7 +7,7 @@ use oci_spec::image::ImageConfiguration;
 use super::record::{Config, now_ns};
 use super::spec::{SpecError, merge_env, parse_capability, rlimit_type};
 use super::state::State;
-use super::{Container, id, name, volume};
+use super::{Container, health, id, name, restart, volume};
 use crate::network::ports::{PortError, Publish, parse_exposed};
 use crate::network::record::ConnectError;
 use crate::store::{Inserted, Store, StoreError};
@@ -63,6 +63,12 @@ pub enum CreateError {
     /// A port that cannot be exposed.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// A health check that cannot be.
+    #[error(transparent)]
+    Health(#[from] health::InvalidCheck),
+    /// Removed at its end, yet started again after it.
+    #[error("conflicting options: cannot specify both --restart and --rm")]
+    RestartAndRemove,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,6 +88,8 @@ pub struct FromImage<'a> {
     pub platform: String,
     /// Its configuration.
     pub config: &'a ImageConfiguration,
+    /// Its configuration to the byte, for what the standard does not know.
+    pub raw: &'a [u8],
 }
 
 /// Completes `asked`, which holds what the user said (empty or default: nothing), with what
@@ -154,6 +162,11 @@ pub fn configure(
             config.binds.push(bind);
         }
     }
+    config.health = match (config.health, health::Check::of_image(image.raw)) {
+        (Some(asked), from_image) => Some(asked.merge(from_image)),
+        (None, from_image) => from_image,
+    };
+    config.shell = health::shell_of_image(image.raw);
     check(&mut config)?;
     Ok(config)
 }
@@ -197,12 +210,7 @@ fn check(config: &mut Config) -> Result<(), CreateError> {
     if host.len() > 63 || !host.bytes().all(host_byte) {
         return Err(CreateError::Hostname(host.clone()));
     }
-    if config.memory < 64 << 20 {
-        return Err(CreateError::Memory(config.memory));
-    }
-    if !(1..=64).contains(&config.cpus) {
-        return Err(CreateError::Cpus(config.cpus));
-    }
+    check_size(config)?;
     for path in config.tmpfs.keys() {
         if !path.starts_with('/') || path.trim_matches('/').is_empty() {
             return Err(CreateError::Tmpfs(path.clone()));
@@ -211,10 +219,27 @@ fn check(config: &mut Config) -> Result<(), CreateError> {
     for (name, _, _) in &config.ulimits {
         rlimit_type(name)?;
     }
+    if let Some(health) = &config.health {
+        health.validate()?;
+    }
     for list in [&mut config.cap_add, &mut config.cap_drop] {
         for capability in list {
             *capability = parse_capability(capability)?;
         }
+    }
+    Ok(())
+}
+
+/// Whether a guest can be of that size and be restarted like that.
+pub(super) fn check_size(config: &Config) -> Result<(), CreateError> {
+    if config.memory < 64 << 20 {
+        return Err(CreateError::Memory(config.memory));
+    }
+    if !(1..=64).contains(&config.cpus) {
+        return Err(CreateError::Cpus(config.cpus));
+    }
+    if config.auto_remove && config.restart != restart::Policy::No {
+        return Err(CreateError::RestartAndRemove);
     }
     Ok(())
 }
@@ -287,6 +312,7 @@ mod tests {
             id: "sha256:0",
             platform: "linux/amd64".into(),
             config: &config,
+            raw: br#"{"config":{"Healthcheck":{"Test":["CMD","x"]}}}"#,
         };
         let asked = Config {
             memory: 128 << 20,
@@ -341,6 +367,18 @@ mod tests {
         assert_eq!(config.labels["x"], "1");
         assert_eq!(config.stop_signal.as_deref(), Some("SIGINT"));
         assert_eq!(config.exposed_ports, ["80/tcp"]);
+        assert_eq!(config.health.unwrap().test, ["CMD", "x"]);
+    }
+
+    #[test]
+    fn restarting_and_removing_exclude_each_other() {
+        let asked = Config {
+            auto_remove: true,
+            restart: restart::Policy::Always,
+            ..Config::default()
+        };
+        let refused = configured(r#"{"Cmd":["sh"]}"#, asked, None);
+        assert!(matches!(refused, Err(CreateError::RestartAndRemove)));
     }
 
     #[test]

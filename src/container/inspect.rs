@@ -48,19 +48,34 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         .ulimits
         .iter()
         .map(|(name, soft, hard)| json!({"Name": name, "Soft": soft, "Hard": hard}));
+    let health = state.health.as_ref().map(|health| {
+        let log = health.log.iter().map(|outcome| {
+            json!({
+                "Start": rfc3339_or_zero(outcome.start),
+                "End": rfc3339_or_zero(outcome.end),
+                "ExitCode": outcome.exit_code,
+                "Output": outcome.output,
+            })
+        });
+        json!({
+            "Status": health.status.as_str(),
+            "FailingStreak": health.failing_streak,
+            "Log": log.collect::<Vec<_>>(),
+        })
+    });
     let directory = store.paths().container_dir(&container.id);
-    Ok(json!({
+    let mut value = json!({
         "Id": container.id,
         "Created": rfc3339_or_zero(container.created_at),
         "Path": path,
         "Args": args,
         "State": {
             "Status": state.status.as_str(),
-            "Running": state.status == Status::Running,
-            "Paused": false,
-            "Restarting": false,
+            "Running": state.status.is_live(),
+            "Paused": state.status == Status::Paused,
+            "Restarting": state.status == Status::Restarting,
             "OOMKilled": state.oom_killed,
-            "Dead": false,
+            "Dead": state.status == Status::Dead,
             "Pid": state.machine,
             "ExitCode": state.exit_code,
             "Error": state.error,
@@ -70,7 +85,7 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         "Image": config.image_id,
         "LogPath": directory.join("log"),
         "Name": format!("/{}", container.name),
-        "RestartCount": 0,
+        "RestartCount": state.restart_count,
         "Driver": "erofs-overlay",
         "Platform": "linux",
         "Engine": state.engine,
@@ -82,6 +97,10 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "PortBindings": network::port_bindings(container),
             "PublishAllPorts": config.network.publish_all,
             "Links": network::links(container),
+            "RestartPolicy": {
+                "Name": config.restart.name(),
+                "MaximumRetryCount": config.restart.limit(),
+            },
             "AutoRemove": config.auto_remove,
             "CapAdd": config.cap_add,
             "CapDrop": config.cap_drop,
@@ -124,5 +143,13 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "Isolation": config.isolation,
         },
         "NetworkSettings": network::settings(store, container)?,
-    }))
+    });
+    // As in docker, these are there only where there is something to say.
+    if let Some(health) = health {
+        value["State"]["Health"] = health;
+    }
+    if let Some(check) = &config.health {
+        value["Config"]["Healthcheck"] = serde_json::to_value(check)?;
+    }
+    Ok(value)
 }

@@ -19,7 +19,7 @@ use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
 use super::network;
 use super::record::{Bind, Container};
 use super::spec::{SpecError, container_spec};
-use super::supervisor;
+use super::state::Status;
 use crate::arch::binfmt;
 use crate::arch::dispatch::{self, DispatchError, Plan, Question};
 use crate::arch::emulators::{self, EmulatorError};
@@ -41,6 +41,12 @@ pub enum LaunchError {
     /// Its previous run does not come to an end.
     #[error("container {0} is still ending its previous run, try again or use rm -f")]
     StillEnding(String),
+    /// It was removed meanwhile.
+    #[error("container {0} was removed")]
+    Gone(String),
+    /// It is being removed.
+    #[error("container {0} is marked for removal and cannot be started")]
+    Dead(String),
     /// Its image was removed by force.
     #[error("the image of container {name} ({image}) is gone, pull it again")]
     NoImage {
@@ -130,6 +136,9 @@ pub fn start(
     window: Option<WindowSize>,
 ) -> Result<Started, LaunchError> {
     let lock = take_lock(store, container)?;
+    if container.state.status == Status::Dead {
+        return Err(LaunchError::Dead(container.name.clone()));
+    }
     let plan = plan(store, container, attach, window)?;
     let (mut ours, theirs) = UnixStream::pair().map_err(LaunchError::Spawn)?;
     spawn(store, container, theirs, lock)?;
@@ -150,6 +159,7 @@ pub(super) fn take_lock(store: &Store, container: &Container) -> Result<File, La
         Lock::Taken(lock) => Ok(lock),
         Lock::Running => Err(LaunchError::AlreadyRunning(container.name.clone())),
         Lock::Stuck => Err(LaunchError::StillEnding(container.name.clone())),
+        Lock::Gone => Err(LaunchError::Gone(container.name.clone())),
     }
 }
 
@@ -165,7 +175,7 @@ fn spawn(
         .join("supervisor.log");
     let log = File::create(log).map_err(LaunchError::Spawn)?;
     Command::new("/proc/self/exe")
-        .arg(supervisor::SUBCOMMAND)
+        .arg(control::SUBCOMMAND)
         .arg(container.short_id())
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(channel)))

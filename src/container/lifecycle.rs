@@ -1,12 +1,11 @@
 //! What can be done to a container after it was made: stop, kill, wait, remove.
 
-use guest_agent::protocol::{MAIN_PROCESS, Request, Signal};
 use nix::sys::signal;
 
 use super::client::{self, ClientError};
 use super::control::{ControlError, ControlRequest};
-use super::record::Container;
-use super::state::Status;
+use super::record::{Container, now_ns};
+use super::state::{BadTransition, Status};
 use crate::store::{Found, Lock, Store, StoreError};
 
 /// Seconds that `stop` waits where nobody says otherwise, docker's.
@@ -30,9 +29,21 @@ pub enum LifecycleError {
     /// Its supervisor neither runs it nor ends.
     #[error("container {0} does not come to an end, its supervisor hangs; kill that process")]
     Stuck(String),
+    /// It does not run.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// It stands still.
+    #[error("container {0} is paused, unpause it first")]
+    Paused(String),
+    /// It is between two runs.
+    #[error("container {0} is restarting, wait until it is running")]
+    Restarting(String),
     /// The supervisor could not be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// It does something else.
+    #[error(transparent)]
+    State(#[from] BadTransition),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -44,6 +55,23 @@ pub fn find(store: &Store, text: &str) -> Result<Container, LifecycleError> {
         Found::One(container) => Ok(*container),
         Found::Ambiguous => Err(LifecycleError::Ambiguous(text.to_owned())),
         Found::None => Err(LifecycleError::NotFound(text.to_owned())),
+    }
+}
+
+/// Refuses a container without processes.
+pub fn must_run(container: &Container) -> Result<(), LifecycleError> {
+    match container.state.status {
+        Status::Running | Status::Paused => Ok(()),
+        Status::Restarting => Err(LifecycleError::Restarting(container.name.clone())),
+        _ => Err(LifecycleError::NotRunning(container.name.clone())),
+    }
+}
+
+/// Refuses a container in which nothing new can begin.
+pub fn must_be_active(container: &Container) -> Result<(), LifecycleError> {
+    match container.state.status {
+        Status::Paused => Err(LifecycleError::Paused(container.name.clone())),
+        _ => must_run(container),
     }
 }
 
@@ -74,12 +102,13 @@ pub fn signal_number(text: &str) -> Result<i32, LifecycleError> {
 }
 
 /// Stops a running container: its stop signal, a while, then SIGKILL. One that does not run
-/// is left alone.
+/// is left alone. Only what a user stops stays stopped when the host comes up again.
 pub fn stop(
     store: &Store,
     container: &Container,
     signal: Option<&str>,
     timeout: Option<i64>,
+    by_user: bool,
 ) -> Result<(), LifecycleError> {
     let signal = signal
         .or(container.config.stop_signal.as_deref())
@@ -90,7 +119,12 @@ pub fn stop(
         Some(seconds) => u32::try_from(seconds).ok(),
         None => Some(container.config.stop_timeout.unwrap_or(STOP_TIMEOUT)),
     };
-    end(store, container, &ControlRequest::Stop { signal, timeout })
+    let request = ControlRequest::Stop {
+        signal,
+        timeout,
+        by_user,
+    };
+    end(store, container, &request)
 }
 
 /// Ends the container's machine at once.
@@ -111,13 +145,19 @@ fn end(
     }
 }
 
-/// Sends a signal to the first process.
+/// Sends a signal to the first process. SIGKILL and the container's stop signal end its
+/// restarts too.
 pub fn kill(store: &Store, container: &Container, signal: i32) -> Result<(), LifecycleError> {
-    let request = Request::Signal(Signal {
-        process: MAIN_PROCESS.to_owned(),
-        signal,
-    });
-    client::ask_agent(store, container, request)?;
+    const KILL: i32 = signal::Signal::SIGKILL as i32;
+    let stop = container.config.stop_signal.as_deref().unwrap_or("TERM");
+    let ends = signal == KILL || signal_number(stop).is_ok_and(|stop| stop == signal);
+    client::ask(store, container, &ControlRequest::Signal { signal, ends })?;
+    Ok(())
+}
+
+/// Stops all of a container's processes where they are, or lets them go on.
+pub fn pause(store: &Store, container: &Container, on: bool) -> Result<(), LifecycleError> {
+    client::ask(store, container, &ControlRequest::Pause(on))?;
     Ok(())
 }
 
@@ -149,7 +189,7 @@ pub fn remove(
             // Somebody else removed it: it is gone, as was asked.
             _ => return Ok(()),
         };
-        if now.state.status == Status::Running {
+        if now.state.status.is_live() {
             if !force {
                 return Err(LifecycleError::Running(container.name.clone()));
             }
@@ -158,7 +198,16 @@ pub fn remove(
         // Whoever ends it holds the lock a little longer than the record says.
         match store.wait_for_lock(&container.id)? {
             Lock::Taken(_lock) => {
-                store.delete_container(&container.id)?;
+                let mut state = match store.find_container(&container.id)? {
+                    Found::One(now) => now.state,
+                    _ => return Ok(()),
+                };
+                if state.status.is_live() {
+                    // Its supervisor was killed before it could say so.
+                    state.exit(137, "", now_ns())?;
+                }
+                state.die()?;
+                store.delete_container(container, &state, &[])?;
                 if volumes || container.config.auto_remove {
                     store.remove_anonymous_volumes(&container.config)?;
                 }
@@ -166,6 +215,7 @@ pub fn remove(
             }
             // Started again in between.
             Lock::Running => {}
+            Lock::Gone => return Ok(()),
             Lock::Stuck => return Err(LifecycleError::Stuck(container.name.clone())),
         }
     }

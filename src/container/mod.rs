@@ -11,8 +11,9 @@ pub mod control;
 pub mod copy;
 pub mod create;
 pub mod files;
+pub mod filter;
 pub mod guest;
-
+pub mod health;
 pub mod inspect;
 pub mod launch;
 pub mod lifecycle;
@@ -20,9 +21,13 @@ pub mod logs;
 pub mod name;
 pub mod network;
 pub mod record;
+pub mod restart;
 pub mod spec;
 pub mod state;
+pub mod stats;
 pub mod supervisor;
+pub mod top;
+pub mod update;
 pub mod volume;
 
 pub use crate::id;

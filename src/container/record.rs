@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
+use super::{health, restart};
 use crate::arch::dispatch::Isolation;
 use crate::network::record::Asked;
 
@@ -18,7 +19,7 @@ pub struct Container {
     pub name: String,
     /// Nanoseconds since the epoch.
     pub created_at: i64,
-    /// What it was asked to be; never changes.
+    /// What it was asked to be; only `update` changes it.
     pub config: Config,
     /// How it is; only its supervisor, and repair after a crash, change it.
     pub state: State,
@@ -107,6 +108,15 @@ pub struct Config {
     pub oom_score_adj: Option<i32>,
     /// `--log-driver none` keeps no log.
     pub no_log: bool,
+    /// `HEALTHCHECK` of the image completed by `--health-*`.
+    #[serde(default)]
+    pub health: Option<health::Check>,
+    /// The image's `SHELL`, for health checks.
+    #[serde(default)]
+    pub shell: Vec<String>,
+    /// `--restart`.
+    #[serde(default)]
+    pub restart: restart::Policy,
 }
 
 /// How programs of a foreign architecture run.

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::events::insert_of_container;
 use super::lease::claim_layer;
 use super::networks::{delete_endpoints, insert_endpoints, plan_endpoints};
 use super::volumes::insert_volumes;
 use super::{Digest, Paths, Store, StoreError};
 use crate::container::record::{Config, Container, now_ns};
 use crate::container::state::{State, Status};
+use crate::events::Note;
 use crate::network::record::ConnectError;
 
 pub(super) const SCHEMA: &str = "
@@ -67,6 +69,8 @@ pub enum Lock {
     Running,
     /// Somebody holds it without running the container.
     Stuck,
+    /// The container was removed.
+    Gone,
 }
 
 /// The path of a control socket, kept short by an open directory.
@@ -113,8 +117,7 @@ impl Store {
     /// Adds a container, claims its image's layers and connects it to its networks; or adds
     /// nothing and says why.
     pub fn insert_container(&self, container: &Container) -> Result<Inserted, StoreError> {
-        let directory = self.paths.container_dir(&container.id);
-        make_directory(&directory)?;
+        // The row comes first: a directory without one would be nobody's.
         let taken = self.write(|tx| {
             let owner: Option<String> = tx
                 .query_row(
@@ -146,24 +149,45 @@ impl Store {
             insert_volumes(tx, &container.config)?;
             insert_endpoints(tx, &endpoints)?;
             claim_image(tx, &container.config.image_id, &owner_of(&container.id))?;
+            insert_of_container(tx, &container.id, &[Note::new("create")])?;
             Ok(Inserted::Done)
-        });
-        if !matches!(taken, Ok(Inserted::Done)) {
-            // Nothing of this container is to stay; the next clean-up finds it if this fails.
-            let _ = fs::remove_dir(&directory);
+        })?;
+        if taken == Inserted::Done {
+            make_directory(&self.paths.container_dir(&container.id))?;
         }
-        taken
+        Ok(taken)
     }
 
-    /// Records how a container is.
-    pub fn update_state(&self, id: &str, state: &State) -> Result<(), StoreError> {
+    /// Records how a container is, and what happened to it.
+    pub fn update_state(&self, id: &str, state: &State, notes: &[Note]) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.execute(
                 "UPDATE container SET state = ?2 WHERE id = ?1",
                 params![id, json(state)?],
-            )
-        })?;
-        Ok(())
+            )?;
+            insert_of_container(tx, id, notes)
+        })
+    }
+
+    /// Changes what a container is asked to be; its next start, or its supervisor at the next
+    /// end, takes that into account.
+    pub fn update_config(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let mut config =
+                tx.query_row("SELECT config FROM container WHERE id = ?1", [id], |row| {
+                    parse::<Config>(row, 0)
+                })?;
+            change(&mut config);
+            tx.execute(
+                "UPDATE container SET config = ?2 WHERE id = ?1",
+                params![id, json(&config)?],
+            )?;
+            insert_of_container(tx, id, &[Note::new("update")])
+        })
     }
 
     /// Gives a container another name; false when it is taken.
@@ -177,7 +201,13 @@ impl Store {
                 )
                 .optional()?;
             if taken.is_none() {
+                let old: String =
+                    tx.query_row("SELECT name FROM container WHERE id = ?1", [id], |row| {
+                        row.get(0)
+                    })?;
                 tx.execute("UPDATE container SET name = ?2 WHERE id = ?1", [id, name])?;
+                let note = Note::new("rename").with("oldName", format!("/{old}"));
+                insert_of_container(tx, id, &[note])?;
             }
             Ok(taken.is_none())
         })
@@ -185,15 +215,18 @@ impl Store {
 
     /// All containers, newest first; those whose supervisor died are put right first.
     pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
-        let mut containers = self.read(|db| {
+        let containers = self.read(|db| {
             db.prepare(&format!("{SELECT} ORDER BY created DESC, id"))?
                 .query_map([], container_row)?
                 .collect::<Result<Vec<_>, _>>()
         })?;
-        for container in &mut containers {
-            self.repair_container(container)?;
+        let mut there = Vec::with_capacity(containers.len());
+        for mut container in containers {
+            if self.repair_container(&mut container)? {
+                there.push(container);
+            }
         }
-        Ok(containers)
+        Ok(there)
     }
 
     /// The container with this name, id, or beginning of an id, put right if need be.
@@ -218,8 +251,10 @@ impl Store {
                 }
             }
         };
-        self.repair_container(&mut found)?;
-        Ok(Found::One(Box::new(found)))
+        Ok(match self.repair_container(&mut found)? {
+            true => Found::One(Box::new(found)),
+            false => Found::None,
+        })
     }
 
     fn containers_like(&self, prefix: &str) -> Result<Vec<Container>, StoreError> {
@@ -246,14 +281,25 @@ impl Store {
         })
     }
 
-    /// Forgets a container and deletes everything it had.
-    pub fn delete_container(&self, id: &str) -> Result<(), StoreError> {
+    /// Deletes everything that a container has, then forgets it; the caller holds its lock.
+    ///
+    /// `state` says that it is dying, with what else happened. Who is killed on the way leaves
+    /// a container that is dead, which the next command removes.
+    pub fn delete_container(
+        &self,
+        container: &Container,
+        state: &State,
+        notes: &[Note],
+    ) -> Result<(), StoreError> {
+        let id = &container.id;
+        self.update_state(id, state, notes)?;
+        remove_directory(&self.paths.container_dir(id))?;
         self.write(|tx| {
+            insert_of_container(tx, id, &[Note::new("destroy")])?;
             tx.execute("DELETE FROM layer_refs WHERE owner = ?1", [owner_of(id)])?;
             delete_endpoints(tx, id)?;
             tx.execute("DELETE FROM container WHERE id = ?1", [id])
         })?;
-        remove_directory(&self.paths.container_dir(id))?;
         remove_directory(&self.paths.container_run_dir(id))
     }
 
@@ -276,10 +322,18 @@ impl Store {
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             if let Some(lock) = self.lock_container(id)? {
-                return Ok(Lock::Taken(lock));
+                // Whoever had it before may have removed the container.
+                return Ok(match self.container_row(id)? {
+                    Some(_) => Lock::Taken(lock),
+                    None => {
+                        remove_directory(&self.paths.container_run_dir(id))?;
+                        Lock::Gone
+                    }
+                });
             }
             match self.find_container(id)? {
-                Found::One(now) if now.state.status == Status::Running => return Ok(Lock::Running),
+                Found::One(now) if now.state.status.is_live() => return Ok(Lock::Running),
+                Found::None => return Ok(Lock::Gone),
                 _ if Instant::now() > deadline => return Ok(Lock::Stuck),
                 // There is no way to wait for a lock or a row, whichever changes first.
                 _ => std::thread::sleep(LOCK_INTERVAL),
@@ -287,50 +341,66 @@ impl Store {
         }
     }
 
-    /// Where a container's control socket is or would be.
-    pub fn control_socket(&self, id: &str) -> Result<SocketPath, StoreError> {
+    /// Where a container's control socket is or would be; none of one that never ran.
+    pub fn control_socket(&self, id: &str) -> Result<Option<SocketPath>, StoreError> {
         let path = self.paths.container_run_dir(id);
-        make_directory(&path)?;
-        let directory =
-            File::open(&path).map_err(|e| StoreError::io("open the directory", &path, e))?;
+        let directory = match File::open(&path) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("open the directory", &path, error)),
+        };
         // A socket's path has room for 107 bytes only.
         let path = PathBuf::from(format!("/proc/self/fd/{}/control", directory.as_raw_fd()));
-        Ok(SocketPath::new(path, directory))
+        Ok(Some(SocketPath::new(path, directory)))
+    }
+
+    fn container_row(&self, id: &str) -> Result<Option<Container>, StoreError> {
+        self.read(|db| {
+            db.query_row(&format!("{SELECT} WHERE id = ?1"), [id], container_row)
+                .optional()
+        })
     }
 
     /// A container that says it is running while nobody holds its lock lost its supervisor:
-    /// record that.
-    fn repair_container(&self, container: &mut Container) -> Result<(), StoreError> {
-        if container.state.status != Status::Running {
-            return Ok(());
+    /// record that. One whose removal was interrupted is removed. False when it is gone.
+    fn repair_container(&self, container: &mut Container) -> Result<bool, StoreError> {
+        let needs = |status: Status| status.is_live() || status == Status::Dead;
+        if !needs(container.state.status) {
+            return Ok(true);
         }
         let Some(_lock) = self.lock_container(&container.id)? else {
-            return Ok(());
+            return Ok(true);
         };
         // It may have ended by itself between the query and the lock.
-        let now = self.read(|db| {
-            db.query_row(
-                &format!("{SELECT} WHERE id = ?1"),
-                [&container.id],
-                container_row,
-            )
-            .optional()
-        })?;
-        let Some(now) = now else {
-            return remove_directory(&self.paths.container_run_dir(&container.id));
+        let Some(now) = self.container_row(&container.id)? else {
+            remove_directory(&self.paths.container_run_dir(&container.id))?;
+            return Ok(false);
         };
         *container = now;
-        if container.state.status == Status::Running {
-            let error = "its supervisor was killed, and its machine with it";
-            // The transition from running always exists.
-            let _ = container.state.exit(137, error, now_ns());
-            if container.config.auto_remove {
-                self.delete_container(&container.id)?;
-                return self.remove_anonymous_volumes(&container.config);
-            }
-            self.update_state(&container.id, &container.state)?;
+        if !needs(container.state.status) {
+            return Ok(true);
         }
-        Ok(())
+        let mut notes = Vec::new();
+        if container.state.status.is_live() {
+            let error = "its supervisor was killed, and its machine with it";
+            // Every live status leads to exited.
+            let _ = container.state.exit(137, error, now_ns());
+            notes.push(Note::new("die").with("exitCode", 137));
+        }
+        if container.state.status == Status::Dead {
+            // What cannot be removed stays listed as dead, and can be tried again with rm.
+            let removed = self.delete_container(container, &container.state, &notes);
+            return Ok(removed.is_err());
+        }
+        if container.config.auto_remove {
+            // Exited leads to dead.
+            let _ = container.state.die();
+            self.delete_container(container, &container.state, &notes)?;
+            self.remove_anonymous_volumes(&container.config)?;
+            return Ok(false);
+        }
+        self.update_state(&container.id, &container.state, &notes)?;
+        Ok(true)
     }
 }
 

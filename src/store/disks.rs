@@ -39,6 +39,8 @@ impl Store {
         let template = self.template()?;
         let fail = |source| StoreError::io("make the writable layer", &disk, source);
         let partial = disk.with_extension("partial");
+        // Whoever made the container may have been killed before it had a directory.
+        super::containers::make_directory(&self.paths.container_dir(id))?;
         clone_sparse(&template, &partial).map_err(fail)?;
         fs::rename(&partial, &disk).map_err(fail)?;
         Ok(disk)

@@ -16,6 +16,7 @@
 mod containers;
 mod db;
 mod disks;
+mod events;
 mod gc;
 mod images;
 mod kvm;

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
+use super::events::insert as insert_event;
 use super::{Paths, Store, StoreError};
 use crate::container::record::{Config, now_ns};
+use crate::events::Note;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE volume (
@@ -56,9 +58,11 @@ impl Paths {
 impl Store {
     /// Adds a volume; false when there is one of this name.
     pub fn create_volume(&self, volume: &VolumeRecord) -> Result<bool, StoreError> {
+        // The row comes first: a directory without one would be nobody's.
+        let added = self.write(|tx| insert(tx, volume))?;
         let path = self.paths.volume_data(&volume.name);
         fs::create_dir_all(&path).map_err(|e| StoreError::io("create the directory", &path, e))?;
-        self.write(|tx| insert(tx, volume))
+        Ok(added)
     }
 
     /// All volumes by name.
@@ -98,6 +102,7 @@ impl Store {
             });
             if deleted.is_ok() {
                 tx.execute("DELETE FROM volume WHERE name = ?1", [name])?;
+                insert_event(tx, "volume", name, &note("destroy"))?;
             }
             Ok(RemovedVolume::Gone(0))
         })?;
@@ -147,7 +152,14 @@ fn insert(tx: &Transaction<'_>, volume: &VolumeRecord) -> rusqlite::Result<bool>
         "INSERT OR IGNORE INTO volume (name, created, anonymous, labels) VALUES (?1, ?2, ?3, ?4)",
         params![volume.name, volume.created, volume.anonymous, labels],
     )?;
+    if added > 0 {
+        insert_event(tx, "volume", &volume.name, &note("create"))?;
+    }
     Ok(added > 0)
+}
+
+fn note(action: &str) -> Note {
+    Note::new(action).with("driver", "local")
 }
 
 fn volume_row(row: &Row<'_>) -> rusqlite::Result<VolumeRecord> {

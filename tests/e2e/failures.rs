@@ -346,7 +346,7 @@ fn commands_that_are_not_there_yet_say_so() {
     for option in [
         "-p=80:80",
         "--publish=80:80",
-        "--restart=always",
+        "--gpus=all",
         "--mount=type=bind",
     ] {
         let error = hull.fails(&["run", option, "busybox"], 125);

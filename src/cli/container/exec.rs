@@ -61,6 +61,7 @@ pub struct Exec {
 /// `exec`.
 pub fn run(args: &Exec, context: &Context) -> anyhow::Result<ExitCode> {
     let container = lifecycle::find(&context.store, &args.container)?;
+    lifecycle::must_be_active(&container)?;
     let config = &container.config;
     let options = ProcessOptions {
         argv: args.command.clone(),

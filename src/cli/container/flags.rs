@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::super::units;
+use super::health::HealthFlags;
 use super::network_flags::NetworkFlags;
 use crate::arch::dispatch::Isolation;
 use crate::container::record::{Config, Emulation};
@@ -137,6 +138,11 @@ pub struct Flags {
     /// Where the log goes: json-file (hull's own file) or none
     #[arg(long, value_name = "DRIVER")]
     pub log_driver: Option<String>,
+    /// When to start it again: no, on-failure[:MAX], always, unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    pub restart: Option<String>,
+    #[command(flatten)]
+    pub health: HealthFlags,
     /// The image, then its command and arguments
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -215,6 +221,8 @@ impl Flags {
             network: self.network.asked()?,
             oom_score_adj: self.oom_score_adj,
             no_log,
+            health: self.health.check()?,
+            restart: self.restart.as_deref().unwrap_or_default().parse()?,
             ..Config::default()
         })
     }
@@ -261,7 +269,11 @@ fn split(spec: &str, separator: char) -> (String, String) {
 }
 
 fn cpus(asked: Option<f64>) -> anyhow::Result<u32> {
-    let count = asked.unwrap_or(1.0);
+    whole_cpus(asked.unwrap_or(1.0))
+}
+
+/// `--cpus` as whole processors.
+pub fn whole_cpus(count: f64) -> anyhow::Result<u32> {
     if !(count > 0.0 && count <= 64.0) {
         bail!("invalid number of CPUs {count}, give between 1 and 64");
     }

@@ -7,14 +7,19 @@ mod diff;
 mod exec;
 mod export;
 mod flags;
+mod health;
 mod inspect;
 mod logs;
 mod network_flags;
+mod pause;
 mod ps;
 mod rename;
 mod run;
 mod start;
+mod stats;
 mod stop;
+mod top;
+mod update;
 
 pub use attach::Attach;
 pub use commit::Commit;
@@ -24,11 +29,15 @@ pub use exec::Exec;
 pub use export::Export;
 pub use inspect::{Inspect, run as inspect};
 pub use logs::Logs;
+pub use pause::Pause;
 pub use ps::Ps;
 pub use rename::Rename;
 pub use run::{Create, Run};
 pub use start::Start;
+pub use stats::Stats;
 pub use stop::{Kill, Rm, Stop, Wait};
+pub use top::Top;
+pub use update::Update;
 
 use std::process::ExitCode;
 
@@ -69,6 +78,16 @@ pub enum Command {
     Rename(Rename),
     /// Stop containers and start them again
     Restart(Stop),
+    /// Stop all processes of containers where they are
+    Pause(Pause),
+    /// Let paused containers go on
+    Unpause(Pause),
+    /// Show the processes of a container
+    Top(Top),
+    /// Show what containers use
+    Stats(Stats),
+    /// Change limits and restart policy of containers
+    Update(Update),
     /// Write a container's file system as a tar archive
     Export(Export),
     /// Copy files between a container and the host
@@ -95,6 +114,11 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Rename(args) => rename::rename(&args, context),
         Command::Restart(args) => stop::restart(&args, context),
         Command::Rm(args) => stop::rm(&args, context),
+        Command::Pause(args) => pause::run(&args, true, context),
+        Command::Unpause(args) => pause::run(&args, false, context),
+        Command::Top(args) => top::run(&args, context),
+        Command::Stats(args) => stats::run(&args, context),
+        Command::Update(args) => update::run(&args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Cp(args) => cp::run(&args, context),
         Command::Diff(args) => diff::run(&args, context),

@@ -153,6 +153,7 @@ fn make(flags: &Flags, cidfile: Option<&PathBuf>, context: &Context) -> anyhow::
         id: &id,
         platform: image.platform.to_string(),
         config: &image.config,
+        raw: &image.raw_config,
     };
     let config = create::configure(asked, flags.entrypoint(), &from)?;
     let cidfile = cidfile

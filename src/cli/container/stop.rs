@@ -10,6 +10,7 @@ use crate::cli::context::Context;
 use crate::container::control::Attach;
 use crate::container::launch;
 use crate::container::lifecycle::{self, LifecycleError};
+use crate::events::Note;
 
 /// Options of `stop` and `restart`.
 #[derive(Debug, Args)]
@@ -73,6 +74,7 @@ pub fn stop(args: &Stop, context: &Context) -> anyhow::Result<ExitCode> {
             &container,
             args.signal.as_deref(),
             args.time,
+            true,
         )?;
         println!("{name}");
         Ok(())
@@ -90,10 +92,11 @@ pub fn restart(args: &Stop, context: &Context) -> anyhow::Result<ExitCode> {
                 container.name
             );
         }
-        lifecycle::stop(store, &container, args.signal.as_deref(), args.time)?;
+        lifecycle::stop(store, &container, args.signal.as_deref(), args.time, true)?;
         // What the store has of it now: that it ended.
         let container = lifecycle::find(store, &container.id)?;
         launch::start(store, &container, Attach::default(), None)?;
+        store.note_container(&container.id, &Note::new("restart"))?;
         println!("{name}");
         Ok(())
     })

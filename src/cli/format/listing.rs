@@ -105,7 +105,7 @@ fn indented(value: &Value) -> anyhow::Result<String> {
 }
 
 /// Shells hand `\t` and `\n` over as they are written.
-fn escapes(format: &str) -> String {
+pub fn escapes(format: &str) -> String {
     format.replace("\\t", "\t").replace("\\n", "\n")
 }
 

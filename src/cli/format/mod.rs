@@ -16,7 +16,7 @@ mod print;
 use serde_json::Value;
 
 pub use listing::{
-    Column, print, print_object, print_objects, print_rows, render_rows, write_table,
+    Column, escapes, print, print_object, print_objects, print_rows, render_rows, write_table,
 };
 
 /// Why a template cannot be used, in docker's words.

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::rc::Rc;
 
-use guest_agent::protocol::{FrameError, FrameKind};
+use guest_agent::protocol::{Exit, FrameError, FrameKind};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
@@ -39,7 +39,7 @@ pub async fn accept(listener: UnixListener, hub: Rc<Hub>) {
 /// The client that started the container: it hears how the start went, then is attached.
 pub async fn serve_starter(mut stream: UnixStream, attach: Attach, hub: Rc<Hub>) {
     // Subscribed before the first process runs, so nothing it writes is missed.
-    let subscription = attach.output.then(|| hub.subscribe());
+    let subscription = attach.output.then(|| (hub.subscribe(), hub.end()));
     let mut progress = hub.progress();
     let Ok(state) = progress
         .wait_for(|p| p.started.is_some())
@@ -56,8 +56,10 @@ pub async fn serve_starter(mut stream: UnixStream, attach: Attach, hub: Rc<Hub>)
         .await
         .is_ok();
     match subscription {
-        Some(subscription) if good && told => attached(stream, attach, subscription, hub).await,
-        Some((number, _)) => hub.unsubscribe(number),
+        Some((subscription, end)) if good && told => {
+            attached(stream, attach, subscription, end, hub).await;
+        }
+        Some(((number, _), _)) => hub.unsubscribe(number),
         None => {}
     }
 }
@@ -71,22 +73,33 @@ async fn serve(mut stream: UnixStream, hub: Rc<Hub>) {
     };
     let served = match request {
         Ok(ControlRequest::Attach(attach)) => {
-            let subscription = hub.subscribe();
+            let (subscription, end) = (hub.subscribe(), hub.end());
             let served = accept_request(&mut stream).await;
             if served.is_ok() {
-                attached(stream, attach, subscription, hub).await;
+                attached(stream, attach, subscription, end, hub).await;
             }
             served
         }
-        Ok(ControlRequest::Wait) => match accept_request(&mut stream).await {
-            Ok(()) => send_exit(&mut stream, &hub).await,
-            Err(error) => Err(error),
-        },
+        Ok(ControlRequest::Wait) => {
+            let end = hub.end();
+            match accept_request(&mut stream).await {
+                Ok(()) => send_exit(&mut stream, end.await).await,
+                Err(error) => Err(error),
+            }
+        }
         Ok(ControlRequest::Agent) => agent_connection(stream, &hub).await,
-        Ok(ControlRequest::Stop { signal, timeout }) => {
-            stop::stop(&hub, signal, timeout).await;
+        Ok(ControlRequest::Stop {
+            signal,
+            timeout,
+            by_user,
+        }) => {
+            stop::stop(&hub, signal, timeout, by_user).await;
             accept_request(&mut stream).await
         }
+        Ok(ControlRequest::Signal { signal, ends }) => {
+            answer(&mut stream, stop::signal(&hub, signal, ends).await).await
+        }
+        Ok(ControlRequest::Pause(on)) => answer(&mut stream, stop::pause(&hub, on).await).await,
         Ok(ControlRequest::Kill) => {
             stop::kill_machine(&hub).await;
             accept_request(&mut stream).await
@@ -101,6 +114,16 @@ async fn serve(mut stream: UnixStream, hub: Rc<Hub>) {
     drop(served);
 }
 
+async fn answer(stream: &mut UnixStream, done: Result<(), String>) -> io::Result<()> {
+    match done {
+        Ok(()) => accept_request(stream).await,
+        Err(message) => {
+            let reply = ControlReply::Error { code: 1, message };
+            frames::send(stream, FrameKind::Response, &reply).await
+        }
+    }
+}
+
 async fn accept_request(stream: &mut UnixStream) -> io::Result<()> {
     let reply = ControlReply::Ok {
         warnings: Vec::new(),
@@ -112,6 +135,7 @@ async fn attached(
     stream: UnixStream,
     attach: Attach,
     (number, mut output): (u64, tokio::sync::mpsc::Receiver<super::hub::Chunk>),
+    end: impl Future<Output = Option<Exit>>,
     hub: Rc<Hub>,
 ) {
     let (reader, mut writer) = stream.into_split();
@@ -120,7 +144,7 @@ async fn attached(
         while let Some(chunk) = output.recv().await {
             frames::write(&mut writer, chunk.0, &chunk.1).await?;
         }
-        send_exit(&mut writer, &hub).await
+        send_exit(&mut writer, end.await).await
     };
     tokio::pin!(input, to_client);
     let mut listening = true;
@@ -145,7 +169,7 @@ async fn read_input(mut reader: OwnedReadHalf, wanted: bool, hub: Rc<Hub>) -> bo
             Ok(Some(frame)) => frame,
             Ok(None) | Err(FrameError::Io(_)) => {
                 if wanted && !hub.tty {
-                    let _ = hub.input.send(Input::Close).await;
+                    hub.feed(Input::Close).await;
                 }
                 return true;
             }
@@ -157,19 +181,17 @@ async fn read_input(mut reader: OwnedReadHalf, wanted: bool, hub: Rc<Hub>) -> bo
             _ => continue,
         };
         // The first process no longer reads: keep listening for the client's end.
-        let _ = hub.input.send(message).await;
+        hub.feed(message).await;
     }
 }
 
-async fn send_exit(writer: &mut (impl tokio::io::AsyncWrite + Unpin), hub: &Hub) -> io::Result<()> {
-    let mut progress = hub.progress();
-    let ended = progress
-        .wait_for(|p| p.exit.is_some())
-        .await
-        .map(|p| p.exit.clone());
-    match ended {
-        Ok(Some(exit)) => frames::send(writer, FrameKind::Exit, &exit).await,
-        _ => Ok(()),
+async fn send_exit(
+    writer: &mut (impl tokio::io::AsyncWrite + Unpin),
+    exit: Option<Exit>,
+) -> io::Result<()> {
+    match exit {
+        Some(exit) => frames::send(writer, FrameKind::Exit, &exit).await,
+        None => Ok(()),
     }
 }
 

@@ -1,106 +1,63 @@
-//! One container's life in its supervisor: boot, start, streams, end.
+//! A container's life in its supervisor: one run after the other, as its restart policy has it.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use guest_agent::protocol::{Exit, Frame, FrameKind, Request, Start};
-use tokio::io::BufReader;
-use tokio::io::unix::AsyncFd;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use guest_agent::protocol::{FrameKind, Request, Start};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use vmm::{Event, Machine, MachineConfig};
+use vmm::{Machine, MachineConfig};
 
 use super::hub::{Hub, Input};
 use super::network::Networking;
-use super::{clients, frames, stop};
-use crate::container::control::{ControlReply, LaunchPlan};
-use crate::container::guest::{self, GuestError};
+use super::record::Record;
+use super::run::{End, Run};
+use super::{clients, frames, signals, stop};
+use crate::container::control::{Attach, ControlReply, LaunchPlan};
+use crate::container::launch;
 use crate::container::network::NetworkPlan;
-use crate::container::record::{Config, Container, now_ns};
-use crate::container::{id, logs};
+use crate::container::record::now_ns;
+use crate::container::restart::BackOff;
+use crate::events::Note;
 use crate::store::{Paths, Store};
 
-/// How long a guest may take until its agent listens; emulated ones on a busy host are slow.
-const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 /// How long the guest may take to write its disk back.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
-const READ_BUFFER: usize = 64 << 10;
-const INPUT_QUEUE: usize = 4;
-
-/// How a life ended: what clients are told, and what is remembered.
-struct End {
-    exit: Exit,
-    error: String,
-    /// The first process never ran.
-    unstarted: bool,
-}
-
-impl End {
-    fn failed(code: i32, error: impl Into<String>) -> Self {
-        Self {
-            exit: Exit {
-                code,
-                oom_killed: false,
-            },
-            error: error.into(),
-            unstarted: false,
-        }
-    }
-
-    fn unstarted(code: i32, error: impl Into<String>) -> Self {
-        Self {
-            unstarted: true,
-            ..Self::failed(code, error)
-        }
-    }
-}
 
 /// Lives the container's life; `channel` is the first client, `lock` says that it lives.
 pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow::Result<()> {
     channel.set_nonblocking(true)?;
     let mut channel = UnixStream::from_std(channel)?;
     let LaunchPlan {
-        mut container,
+        container,
         machine: config,
         network,
         start,
         attach,
     } = plan;
     let paths = Paths::from_env()?;
-    let begun = begin(&config, network, &paths);
-    let (machine, network) = match begun {
+    let (machine, network) = match begin(&config, network, &paths) {
         Ok(begun) => begun,
-        Err(error) => {
-            let store = Store::open(&paths)?;
-            let end = End::unstarted(125, error);
-            remember(&store, &mut container, &end)?;
-            let reply = ControlReply::Error {
-                code: 125,
-                message: end.error,
-            };
+        Err(message) => {
+            let record = Record::new(Store::open(&paths)?, container);
+            record.change(&[], |state| {
+                state.start_failed(125, &message);
+                anyhow::Ok(())
+            })?;
+            let reply = ControlReply::Error { code: 125, message };
             drop(lock);
             return Ok(frames::send(&mut channel, FrameKind::Response, &reply).await?);
         }
     };
     // The guest boots while the rest is prepared.
     let store = Store::open(&paths)?;
-    container.state.start(
-        nix::unistd::getpid().as_raw(),
-        config.engine.as_str(),
-        now_ns(),
-    )?;
-    container.state.machine = machine.pid();
-    if let Some(network) = &network {
-        container.state.ports = network.bound().to_vec();
-    }
-    store.update_state(&container.id, &container.state)?;
     let run_dir = store.paths().container_run_dir(&container.id);
+    let record = Rc::new(Record::new(store, container));
+    began(&record, &machine, config.engine, network.as_ref())?;
     let socket = run_dir.join("control");
     // What a supervisor that was killed left; the lock says that nobody uses it.
     let _ = std::fs::remove_file(&socket);
@@ -108,33 +65,28 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
         .with_context(|| format!("making the control socket in {}", run_dir.display()))?;
 
     let (kill, kill_orders) = mpsc::channel(1);
-    let (input, input_queue) = mpsc::channel(INPUT_QUEUE);
-    let hub = Hub::new(machine, kill, input, container.config.tty);
+    let (hub, input) = Hub::new(machine, kill, record);
     let starter = spawn_local(clients::serve_starter(channel, attach, hub.clone()));
     let acceptor = spawn_local(clients::accept(listener, hub.clone()));
+    let watcher = spawn_local(signals::watch(hub.clone()));
 
-    let mut body = Body {
+    let mut life = Life {
         hub: hub.clone(),
         kill_orders,
-        store,
-        container,
         network,
+        back_off: BackOff::default(),
     };
-    let end = body.run(start, input_queue).await;
-    let ending = body.finish(&end).await;
+    let ending = life.go_on(start, input).await;
+    let _ = std::fs::remove_file(&socket);
     drop(lock);
-    if end.unstarted {
-        hub.started(ControlReply::Error {
-            code: end.exit.code,
-            message: end.error.clone(),
-        });
-    }
-    hub.ended(end.exit);
+    life.tell_end(ending.end);
     let _ = starter.await;
-    acceptor.abort();
-    let _ = acceptor.await;
+    for task in [acceptor, watcher] {
+        task.abort();
+        let _ = task.await;
+    }
     // Waits for the last of its processes, which nobody else needs to.
-    drop(ending);
+    drop(ending.machine);
     Ok(())
 }
 
@@ -153,169 +105,148 @@ fn begin(
     Ok((machine, network))
 }
 
-struct Body {
+/// Records that a machine runs.
+fn began(
+    record: &Record,
+    machine: &Machine,
+    engine: vmm::EngineKind,
+    network: Option<&Networking>,
+) -> anyhow::Result<()> {
+    let supervisor = nix::unistd::getpid().as_raw();
+    let checked = record.get().config.health.clone();
+    let checked = checked.is_some_and(|check| check.argv(&[]).is_some());
+    record.change(&[], |state| {
+        state.start(supervisor, engine.as_str(), now_ns())?;
+        state.machine = machine.pid();
+        state.ports = network.map_or(Vec::new(), |network| network.bound().to_vec());
+        state.health = checked.then(Default::default);
+        anyhow::Ok(())
+    })
+}
+
+struct Life {
     network: Option<Networking>,
     hub: Rc<Hub>,
     kill_orders: mpsc::Receiver<()>,
-    store: Store,
-    container: Container,
+    back_off: BackOff,
 }
 
-impl Body {
-    async fn run(&mut self, start: Box<Start>, input: mpsc::Receiver<Input>) -> End {
-        let control = match self.control() {
-            Ok(control) => control,
-            Err(error) => return End::unstarted(125, format!("watching the machine: {error}")),
-        };
-        if let Err(end) = self.boot(&control).await {
-            return end;
-        }
-        let warnings = match self.connect().await {
-            Ok(warnings) => warnings,
-            Err(end) => return end,
-        };
-        let (reader, writer) = match self.start(start, &control, warnings).await {
-            Ok(halves) => halves,
-            Err(end) => return end,
-        };
-        let feeder = spawn_local(feed(writer, input));
-        let end = self.pump(reader, &control).await;
-        feeder.abort();
-        end
-    }
+/// The last end: what clients are still to be told, and what is still being given back.
+struct Ending {
+    end: Option<End>,
+    machine: Option<Machine>,
+}
 
-    fn control(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        let machine = self.hub.machine.borrow();
-        let machine = machine.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        let descriptor = machine.control_fd().try_clone_to_owned()?;
-        // SAFETY: the registration must end before the descriptor is closed; the `OwnedFd`
-        // moves into the `AsyncFd`, which deregisters it before it drops it, and nobody else
-        // knows this duplicate's number.
-        Ok(unsafe { AsyncFd::register(descriptor) }?)
-    }
-
-    async fn boot(&mut self, control: &AsyncFd<OwnedFd>) -> Result<(), End> {
-        tokio::select! {
-            event = next_event(&self.hub, control) => match event {
-                Ok(Event::Ready) => Ok(()),
-                Ok(Event::Stopped(reason)) => {
-                    Err(End::unstarted(125, format!("the guest did not boot: {reason}")))
+impl Life {
+    /// Runs until no other run follows.
+    async fn go_on(&mut self, mut start: Box<Start>, mut input: mpsc::Receiver<Input>) -> Ending {
+        loop {
+            let began = Instant::now();
+            let mut run = Run {
+                hub: &self.hub,
+                network: self.network.as_mut(),
+                kill_orders: &mut self.kill_orders,
+            };
+            let end = run.follow(start, input).await;
+            let again = self.is_wanted_again(&end);
+            let machine = self.finish(&end, again).await;
+            if !again {
+                return Ending {
+                    end: Some(end),
+                    machine,
+                };
+            }
+            drop(machine);
+            let ran = began.elapsed();
+            self.hub.ended(end.exit, false);
+            match self.next_run(ran).await {
+                Some(next) => (start, input) = next,
+                None => {
+                    return Ending {
+                        end: None,
+                        machine: None,
+                    };
                 }
-                Err(error) => Err(End::unstarted(125, format!("the machine was lost: {error}"))),
-            },
-            _ = self.kill_orders.recv() => Err(End::unstarted(137, "killed before it started")),
-            () = tokio::time::sleep(BOOT_DEADLINE) => {
-                let seconds = BOOT_DEADLINE.as_secs();
-                Err(End::unstarted(125, format!("the guest's agent was not ready after {seconds} s")))
             }
         }
     }
 
-    /// Waits for the networks, which were asked for when the guest began to boot.
-    async fn connect(&mut self) -> Result<Vec<String>, End> {
-        let Some(network) = &mut self.network else {
-            return Ok(Vec::new());
-        };
-        tokio::select! {
-            connected = network.connect(&self.hub) => {
-                connected.map_err(|error| End::unstarted(125, error))
-            }
-            _ = self.kill_orders.recv() => Err(End::unstarted(137, "killed before it started")),
+    fn is_wanted_again(&self, end: &End) -> bool {
+        if let Err(error) = self.hub.record.refresh() {
+            eprintln!("hull supervisor: {error:#}");
         }
+        let container = self.hub.record.get();
+        let first = end.unstarted && container.state.restart_count == 0;
+        let policy = container.config.restart;
+        let restarts = policy.restarts(end.exit.code, container.state.restart_count);
+        restarts && !first && !self.hub.is_end_wanted()
     }
 
-    async fn start(
-        &mut self,
-        mut start: Box<Start>,
-        control: &AsyncFd<OwnedFd>,
-        mut warnings: Vec<String>,
-    ) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), End> {
-        start.clock_ns = u64::try_from(now_ns()).unwrap_or_default();
-        start.entropy = id::random_bytes::<32>().map(Vec::from).unwrap_or_default();
-        let asked = async {
-            let stream = self.hub.connect()?;
-            stream.set_nonblocking(true)?;
-            let (reader, mut writer) = UnixStream::from_std(stream)?.into_split();
-            let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
-            let request = guest::encode(Request::Start(start))?;
-            frames::write(&mut writer, FrameKind::Request, &request).await?;
-            let frame = frames::read(&mut reader).await?.ok_or(GuestError::Gone)?;
-            let warnings = guest::decode(&frame.payload)?;
-            Ok::<_, GuestError>((reader, writer, warnings))
-        };
-        let answer = tokio::select! {
-            answer = asked => answer,
-            _ = self.kill_orders.recv() => {
-                return Err(End::unstarted(137, "killed before it started"));
+    /// Waits as long as it takes and starts another machine; none when the container is not
+    /// to run any more, which is recorded then.
+    async fn next_run(&mut self, mut ran: Duration) -> Option<(Box<Start>, mpsc::Receiver<Input>)> {
+        loop {
+            let delay = self.back_off.next(ran);
+            let cancelled = tokio::select! {
+                () = tokio::time::sleep(delay) => false,
+                () = self.hub.end_wanted() => true,
+                _ = self.kill_orders.recv() => true,
+            };
+            if cancelled {
+                self.give_up();
+                return None;
             }
-        };
-        match answer {
-            Ok((reader, writer, more)) => {
-                warnings.extend(more);
-                self.container.state.warnings.clone_from(&warnings);
-                if !warnings.is_empty() {
-                    // The warnings reach the user all the same.
-                    let _ = self
-                        .store
-                        .update_state(&self.container.id, &self.container.state);
-                }
-                self.hub.started(ControlReply::Ok { warnings });
-                Ok((reader, writer))
-            }
-            Err(error @ GuestError::Refused(_)) => {
-                Err(End::unstarted(error.exit_code(), error.to_string()))
-            }
-            // The agent vanished: the machine knows why.
-            Err(error) => match stopped(&self.hub, control).await {
-                Some(reason) => Err(End::unstarted(125, reason)),
-                None => Err(End::unstarted(125, error.to_string())),
-            },
-        }
-    }
-
-    /// Carries output until the first process has ended.
-    async fn pump(
-        &mut self,
-        mut reader: BufReader<OwnedReadHalf>,
-        control: &AsyncFd<OwnedFd>,
-    ) -> End {
-        let mut log = Log::open(&self.store, &self.container);
-        let hub = self.hub.clone();
-        let output = async {
-            loop {
-                match frames::read(&mut reader).await {
-                    Ok(Some(Frame {
-                        kind: FrameKind::Exit,
-                        payload,
-                    })) => {
-                        return serde_json::from_slice::<Exit>(&payload).map_err(|e| e.to_string());
+            match self.start_again() {
+                Ok(next) => return Some(next),
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    let again = self.count_failure(&message);
+                    if !again {
+                        self.give_up();
+                        return None;
                     }
-                    Ok(Some(Frame { kind, payload })) => {
-                        log.append(kind, &payload);
-                        hub.broadcast(Rc::new((kind, payload))).await;
-                    }
-                    Ok(None) => return Err("the guest's agent hung up".to_owned()),
-                    Err(error) => return Err(error.to_string()),
                 }
             }
-        };
-        tokio::pin!(output);
-        tokio::select! {
-            exit = &mut output => match exit {
-                Ok(exit) => End { exit, error: String::new(), unstarted: false },
-                Err(error) => match stopped(&self.hub, control).await {
-                    Some(reason) => End::failed(255, reason),
-                    None => End::failed(255, error),
-                },
-            },
-            _ = self.kill_orders.recv() => End::failed(137, ""),
+            ran = Duration::ZERO;
+        }
+    }
+
+    fn start_again(&mut self) -> anyhow::Result<(Box<Start>, mpsc::Receiver<Input>)> {
+        let record = &self.hub.record;
+        record.refresh()?;
+        let plan = launch::plan(record.store(), &record.get(), Attach::default(), None)?;
+        let begun = begin(&plan.machine, plan.network, record.store().paths());
+        let (machine, network) = begun.map_err(anyhow::Error::msg)?;
+        began(record, &machine, plan.machine.engine, network.as_ref())?;
+        self.network = network;
+        Ok((plan.start, self.hub.begin_again(machine)))
+    }
+
+    /// A machine could not be made: counts as a run that failed; whether to try once more.
+    fn count_failure(&self, message: &str) -> bool {
+        let record = &self.hub.record;
+        let policy = record.get().config.restart;
+        let again = policy.restarts(125, record.get().state.restart_count);
+        let counted = record.change(&[], |state| state.restart(125, message, now_ns()));
+        if let Err(error) = counted {
+            eprintln!("hull supervisor: {error:#}");
+        }
+        again
+    }
+
+    fn give_up(&self) {
+        let gave_up = self.hub.record.change(&[], |state| state.give_up());
+        if let Err(error) = gave_up {
+            eprintln!("hull supervisor: {error:#}");
         }
     }
 
     /// Ends the machine and remembers how. What is never started again is returned while its
     /// memory is still being given back.
-    async fn finish(&mut self, end: &End) -> Option<Machine> {
-        let flush = !end.unstarted && !self.container.config.auto_remove && end.error.is_empty();
+    async fn finish(&mut self, end: &End, again: bool) -> Option<Machine> {
+        let record = self.hub.record.clone();
+        let auto_remove = record.get().config.auto_remove;
+        let flush = !end.unstarted && !auto_remove && end.error.is_empty();
         if flush {
             let flushed = stop::ask(&self.hub, Request::Shutdown);
             match tokio::time::timeout(FLUSH_DEADLINE, flushed).await {
@@ -326,100 +257,71 @@ impl Body {
         }
         let mut ending = self.hub.machine.borrow_mut().take();
         if let Some(machine) = &mut ending {
-            if self.container.config.auto_remove {
+            if auto_remove {
                 machine.begin_kill();
             } else {
                 machine.kill();
             }
         }
-        let remembered = if self.container.config.auto_remove {
-            self.store
-                .delete_container(&self.container.id)
-                .and_then(|()| self.store.remove_anonymous_volumes(&self.container.config))
-                .map_err(anyhow::Error::from)
-        } else {
-            remember(&self.store, &mut self.container, end)
-        };
+        if let Some(network) = self.network.take() {
+            network.leave().await;
+        }
         // The next command finds a free lock and repairs the record.
-        if let Err(error) = remembered {
+        if let Err(error) = remember(&record, end, again) {
             eprintln!("hull supervisor: {error:#}");
         }
-        let run_dir = self.store.paths().container_run_dir(&self.container.id);
-        let _ = std::fs::remove_file(run_dir.join("control"));
         ending
     }
-}
 
-fn remember(store: &Store, container: &mut Container, end: &End) -> anyhow::Result<()> {
-    let state = &mut container.state;
-    state.oom_killed = end.exit.oom_killed;
-    if end.unstarted {
-        state.start_failed(end.exit.code, &end.error);
-    } else {
-        state.exit(end.exit.code, &end.error, now_ns())?;
-    }
-    store
-        .update_state(&container.id, state)
-        .context("recording the container's end")
-}
-
-/// Carries standard input to the first process until either is at its end.
-async fn feed(mut writer: OwnedWriteHalf, mut input: mpsc::Receiver<Input>) {
-    while let Some(message) = input.recv().await {
-        let written = match &message {
-            Input::Data(bytes) => frames::write(&mut writer, FrameKind::Stdin, bytes).await,
-            Input::Close => frames::write(&mut writer, FrameKind::StdinClose, &[]).await,
+    fn tell_end(&self, end: Option<End>) {
+        let Some(end) = end else {
+            return self.hub.over();
         };
-        if written.is_err() {
-            return;
+        if end.unstarted {
+            self.hub.started(ControlReply::Error {
+                code: end.exit.code,
+                message: end.error.clone(),
+            });
         }
+        self.hub.ended(end.exit, true);
     }
 }
 
-async fn next_event(hub: &Hub, control: &AsyncFd<OwnedFd>) -> io::Result<Event> {
-    let mut guard = control.readable().await?;
-    guard.clear_ready();
-    match hub.machine.borrow_mut().as_mut() {
-        Some(machine) => machine.next_event().map_err(io::Error::other),
-        None => Err(io::ErrorKind::NotConnected.into()),
+fn remember(record: &Record, end: &End, again: bool) -> anyhow::Result<()> {
+    let code = end.exit.code;
+    let started_at = record.get().state.started_at;
+    let auto_remove = record.get().config.auto_remove;
+    let seconds = now_ns().saturating_sub(started_at) / 1_000_000_000;
+    let mut notes = Vec::new();
+    if end.exit.oom_killed {
+        notes.push(Note::new("oom"));
     }
-}
-
-/// Why the machine stopped, if it did or does so soon.
-async fn stopped(hub: &Hub, control: &AsyncFd<OwnedFd>) -> Option<String> {
-    let soon = Duration::from_secs(2);
-    match tokio::time::timeout(soon, next_event(hub, control)).await {
-        Ok(Ok(Event::Stopped(reason))) => Some(reason.to_string()),
-        Ok(Err(error)) => Some(format!("the machine was lost: {error}")),
-        _ => None,
-    }
-}
-
-/// The log, as long as it can be written.
-struct Log(Option<logs::Writer>);
-
-impl Log {
-    fn open(store: &Store, container: &Container) -> Self {
-        let Config { no_log, .. } = container.config;
-        let path = store.paths().container_dir(&container.id).join("log");
-        Self(if no_log {
-            None
-        } else {
-            logs::Writer::open(&path).ok()
-        })
-    }
-
-    /// A full disk must not stop the container: the log ends there.
-    fn append(&mut self, kind: FrameKind, bytes: &[u8]) {
-        let stream = match kind {
-            FrameKind::Stderr => logs::Stream::Stderr,
-            _ => logs::Stream::Stdout,
-        };
-        if let Some(writer) = &mut self.0
-            && let Err(error) = writer.append(stream, now_ns(), bytes)
-        {
-            eprintln!("hull supervisor: the container's log ends here: {error}");
-            self.0 = None;
+    let die = Note::new("die").with("exitCode", code);
+    notes.push(die.with("execDuration", seconds));
+    if end.unstarted && !again {
+        if auto_remove {
+            record.change(&[], |state| state.exit(code, &end.error, now_ns()))?;
+            return record.remove(&notes);
         }
+        return record.change(&notes, |state| {
+            state.start_failed(code, &end.error);
+            anyhow::Ok(())
+        });
     }
+    if again {
+        return record.change(&notes, |state| {
+            state.restart(code, &end.error, now_ns())?;
+            state.oom_killed = end.exit.oom_killed;
+            anyhow::Ok(())
+        });
+    }
+    record.change(&notes, |state| {
+        state.exit(code, &end.error, now_ns())?;
+        state.oom_killed = end.exit.oom_killed;
+        anyhow::Ok(())
+    })?;
+    if auto_remove {
+        record.remove(&[])?;
+    }
+    Ok(())
 }

@@ -10,6 +10,10 @@ mod frames;
 mod hub;
 mod life;
 mod network;
+mod probe;
+mod record;
+mod run;
+mod signals;
 mod stop;
 
 use std::fs::File;
@@ -21,10 +25,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use guest_agent::protocol::FrameKind;
 
+pub use super::control::SUBCOMMAND;
 use super::control::{self, LaunchPlan};
-
-/// The hidden subcommand that the binary dispatches to [`main`].
-pub const SUBCOMMAND: &str = "__supervise";
 
 /// Runs a supervisor to its end.
 pub fn main() -> ExitCode {

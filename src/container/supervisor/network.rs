@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
+use tokio::time::{sleep, timeout};
 
 use super::hub::Hub;
 use crate::container::network::NetworkPlan;
@@ -22,12 +24,22 @@ use crate::store::Paths;
 /// How long to wait before the holder is looked for again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long the holder may take to let go of a container's ports.
+const LEAVE: Duration = Duration::from_secs(5);
+
 /// What a running container has of networks.
 pub struct Networking {
     terms: Arc<Terms>,
     optional: bool,
     bound: Vec<Bound>,
     first: Option<JoinHandle<Result<Link, LinkError>>>,
+    keeper: Option<Keeper>,
+}
+
+/// The task that keeps the link.
+struct Keeper {
+    task: JoinHandle<()>,
+    end: oneshot::Sender<()>,
 }
 
 /// What every link of this container is made of.
@@ -60,6 +72,7 @@ impl Networking {
             optional: plan.optional,
             bound: ports.bound,
             first: None,
+            keeper: None,
         })
     }
 
@@ -88,13 +101,30 @@ impl Networking {
                 let warnings = link.warnings.clone();
                 let stream =
                     plug_in(hub, link).map_err(|e| format!("connecting the guest: {e}"))?;
-                spawn_local(keep(self.terms.clone(), hub.clone(), stream));
+                let (end, ended) = oneshot::channel();
+                let task = spawn_local(keep(self.terms.clone(), hub.clone(), stream, ended));
+                self.keeper = Some(Keeper { task, end });
                 Ok(warnings)
             }
             Err(error) if self.optional => {
                 Ok(vec![format!("the container has no network: {error}")])
             }
             Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Networking {
+    /// Gives everything back. Published ports are free when this returns, so that the next
+    /// start can have them.
+    pub async fn leave(mut self) {
+        let Some(Keeper { task, end }) = self.keeper.take() else {
+            return;
+        };
+        // Fails only when the task has ended already, which is what is wanted.
+        let _ = end.send(());
+        if !self.terms.sockets.is_empty() {
+            let _ = timeout(LEAVE, task).await;
         }
     }
 }
@@ -111,12 +141,25 @@ fn plug_in(hub: &Hub, link: Link) -> std::io::Result<UnixStream> {
     UnixStream::from_std(link.stream)
 }
 
-/// Connects again whenever the holder is lost; the guest keeps its addresses.
-async fn keep(terms: Arc<Terms>, hub: Rc<Hub>, mut stream: UnixStream) {
+/// Connects again whenever the holder is lost; the guest keeps its addresses. Ends in order
+/// when it is told to.
+async fn keep(
+    terms: Arc<Terms>,
+    hub: Rc<Hub>,
+    mut stream: UnixStream,
+    mut ended: oneshot::Receiver<()>,
+) {
     loop {
         let mut byte = [0];
-        // Nothing is ever sent here: whatever comes is the end.
-        let _ = stream.read(&mut byte).await;
+        tokio::select! {
+            // Nothing is ever sent here: whatever comes is the end.
+            _ = stream.read(&mut byte) => {}
+            _ = &mut ended => {
+                let _ = stream.shutdown().await;
+                let _ = timeout(LEAVE, stream.read(&mut byte)).await;
+                return;
+            }
+        }
         eprintln!("hull supervisor: the networks are lost, connecting again");
         stream = loop {
             let again = terms.clone();
@@ -129,7 +172,10 @@ async fn keep(terms: Arc<Terms>, hub: Rc<Hub>, mut stream: UnixStream) {
                 Err(error) => error.to_string(),
             };
             eprintln!("hull supervisor: connecting to the networks: {problem}");
-            tokio::time::sleep(AGAIN).await;
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                _ = &mut ended => return,
+            }
         };
     }
 }

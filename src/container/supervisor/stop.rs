@@ -1,4 +1,4 @@
-//! Ending a container: politely, then not.
+//! Ending a container politely, then not; signals; pausing.
 
 use std::io;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use tokio::time::timeout as within;
 use super::frames;
 use super::hub::Hub;
 use crate::container::guest;
+use crate::container::state::{State, Status};
+use crate::events::Note;
 
 const SIGKILL: i32 = 9;
 /// How long a guest may take to carry out a SIGKILL before its machine is ended.
@@ -17,39 +19,132 @@ const KILL_GRACE: Duration = Duration::from_secs(5);
 
 /// Sends `signal`, waits up to `timeout` seconds (for ever without a number), then kills;
 /// returns when the container has ended.
-pub async fn stop(hub: &Hub, signal: i32, timeout: Option<u32>) {
-    let mut progress = hub.progress();
+pub async fn stop(hub: &Hub, signal: i32, timeout: Option<u32>, by_user: bool) {
+    if hub.machine.borrow().is_none() {
+        // Between two runs there is nobody to ask.
+        return cancel(hub, by_user).await;
+    }
+    want_end(hub, by_user);
+    let mut ended = std::pin::pin!(hub.end());
     // A guest that cannot take a signal is killed by the steps below.
     let _ = within(KILL_GRACE, send_signal(hub, signal)).await;
-    let ended = progress.wait_for(|p| p.exit.is_some());
-    match timeout {
+    note(hub, &Note::new("kill").with("signal", signal));
+    let _ = within(KILL_GRACE, thaw(hub)).await;
+    let in_time = match timeout {
         None => {
-            let _ = ended.await;
-            return;
+            (&mut ended).await;
+            true
         }
         Some(seconds) => {
-            if within(Duration::from_secs(seconds.into()), ended)
-                .await
-                .is_ok()
-            {
-                return;
-            }
+            let limit = Duration::from_secs(seconds.into());
+            within(limit, &mut ended).await.is_ok()
+        }
+    };
+    if !in_time {
+        let _ = within(KILL_GRACE, send_signal(hub, SIGKILL)).await;
+        if within(KILL_GRACE, &mut ended).await.is_err() {
+            let _ = hub.kill.send(()).await;
+            (&mut ended).await;
         }
     }
-    let _ = within(KILL_GRACE, send_signal(hub, SIGKILL)).await;
-    if within(KILL_GRACE, progress.wait_for(|p| p.exit.is_some()))
-        .await
-        .is_err()
-    {
-        kill_machine(hub).await;
+    if by_user {
+        note(hub, &Note::new("stop"));
     }
 }
 
 /// Ends the machine; returns when the container has ended.
 pub async fn kill_machine(hub: &Hub) {
+    want_end(hub, true);
     let mut progress = hub.progress();
     let _ = hub.kill.send(()).await;
-    let _ = progress.wait_for(|p| p.exit.is_some()).await;
+    let _ = progress.wait_for(|p| p.over).await;
+}
+
+/// Sends a signal to the first process; one that is meant to end the container ends its
+/// restarts too.
+pub async fn signal(hub: &Hub, signal: i32, ends: bool) -> Result<(), String> {
+    if hub.machine.borrow().is_none() {
+        if ends {
+            cancel(hub, true).await;
+            return Ok(());
+        }
+        let name = hub.record.get().name.clone();
+        return Err(format!(
+            "container {name} is restarting, wait until it is running"
+        ));
+    }
+    if ends {
+        want_end(hub, true);
+    }
+    send_signal(hub, signal).await.map_err(|e| e.to_string())?;
+    note(hub, &Note::new("kill").with("signal", signal));
+    if ends {
+        // As docker: what is to end must be able to.
+        thaw(hub).await.map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// Stops all processes where they are, or lets them go on.
+pub async fn pause(hub: &Hub, on: bool) -> Result<(), String> {
+    let (name, status) = {
+        let container = hub.record.get();
+        (container.name.clone(), container.state.status)
+    };
+    match (on, status) {
+        (true, Status::Running) | (false, Status::Paused) => {}
+        (true, Status::Paused) => return Err(format!("container {name} is already paused")),
+        (true, _) => {
+            return Err(format!(
+                "container {name} is restarting, wait until it is running"
+            ));
+        }
+        (false, _) => return Err(format!("container {name} is not paused")),
+    }
+    ask(hub, Request::Freeze(on))
+        .await
+        .map_err(|e| e.to_string())?;
+    let action = if on { "pause" } else { "unpause" };
+    hub.record
+        .change(&[Note::new(action)], |state| state.pause(on))
+        .map_err(|error| format!("{error:#}"))
+}
+
+/// No restart any more, and who said so.
+fn want_end(hub: &Hub, by_user: bool) {
+    hub.want_end();
+    if by_user {
+        let mark = |state: &mut State| {
+            state.stopped_by_user = true;
+            anyhow::Ok(())
+        };
+        if let Err(error) = hub.record.change(&[], mark) {
+            eprintln!("hull supervisor: {error:#}");
+        }
+    }
+}
+
+async fn cancel(hub: &Hub, by_user: bool) {
+    want_end(hub, by_user);
+    let _ = hub.progress().wait_for(|p| p.over).await;
+}
+
+async fn thaw(hub: &Hub) -> io::Result<()> {
+    if hub.record.get().state.status != Status::Paused {
+        return Ok(());
+    }
+    ask(hub, Request::Freeze(false)).await?;
+    hub.record
+        .change(&[Note::new("unpause")], |state| state.pause(false))
+        .map_err(io::Error::other)
+}
+
+/// Events are told as far as they can be: nothing else depends on them.
+fn note(hub: &Hub, note: &Note) {
+    let record = &hub.record;
+    if let Err(error) = record.store().note_container(&record.get().id, note) {
+        eprintln!("hull supervisor: {error}");
+    }
 }
 
 async fn send_signal(hub: &Hub, signal: i32) -> io::Result<()> {
