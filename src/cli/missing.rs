@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 20] = [
+const NOT_YET: [&str; 18] = [
     "build", "builder", "buildx", "compose", "config", "context", "login", "logout", "manifest",
-    "network", "node", "plugin", "port", "search", "secret", "serve", "service", "stack", "swarm",
-    "system",
+    "node", "plugin", "search", "secret", "serve", "service", "stack", "swarm", "system",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.

@@ -249,11 +249,13 @@ fn resolv_conf(container: &Container, endpoints: &[(Network, Endpoint)]) -> Stri
     let mut text = String::new();
     let mut search = config.network.dns_search.clone();
     match endpoints.first() {
-        None => {
+        // As docker: members of the default network ask the servers of --dns themselves.
+        first if !config.dns.is_empty() && first.is_none_or(|(first, _)| first.is_default()) => {
             for server in &config.dns {
                 text.push_str(&format!("nameserver {server}\n"));
             }
         }
+        None => {}
         Some((first, _)) => {
             // The name server of the network knows the other members, and asks --dns or the
             // host's servers for the rest.

@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(2);
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The holder said no.
-    #[error("{0}, see hull doctor")]
+    #[error("{0}")]
     Refused(String),
     /// The holder ended, or did not start.
     #[error("the process that holds the networks ended{0}")]

@@ -9,7 +9,9 @@ pub mod holder;
 pub mod host;
 pub mod link;
 
+pub mod manage;
 pub mod ports;
+pub mod probe;
 pub mod publish;
 pub mod record;
 pub mod wire;

@@ -38,9 +38,6 @@ use names::Names;
 use outside::Outside;
 use space::Space;
 
-pub use outside::PROGRAM as PASTA;
-pub use tap::DEVICE as TUN;
-
 /// The hidden subcommand that the binary dispatches to [`main`].
 pub const SUBCOMMAND: &str = "__hold-networks";
 

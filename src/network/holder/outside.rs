@@ -22,7 +22,7 @@ use super::namespace::Host;
 pub const INTERFACE: &str = "outside";
 
 /// The program.
-pub const PROGRAM: &str = "pasta";
+const PROGRAM: &str = "pasta";
 
 /// How long it may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(10);

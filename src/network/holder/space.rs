@@ -31,6 +31,18 @@ struct Bridge {
     members: usize,
 }
 
+/// What to do about a TAP device that cannot be made.
+fn explain_tap(error: io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ", let this user open it (chmod 0666, as most systems do)"
+        }
+        io::ErrorKind::NotFound => ", load the kernel module tun",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("{}: {error}{advice}", tap::DEVICE))
+}
+
 /// What [`Space::join`] made for one interface, to be given back to [`Space::leave`].
 #[derive(Debug)]
 pub struct Port {
@@ -85,8 +97,7 @@ impl Space {
         let bridge = self.bridge(&interface.network)?;
         let name = format!("tap{}", self.ports);
         self.ports += 1;
-        let tap = tap::create(&name)
-            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", tap::DEVICE)))?;
+        let tap = tap::create(&name).map_err(explain_tap)?;
         let index = links::index(&name)?;
         let mut addresses: Vec<IpAddr> = interface.addresses().collect();
         if interface.ipv6.is_some() {
