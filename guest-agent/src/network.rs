@@ -29,14 +29,21 @@ pub fn configure(interface: &Interface) -> Result<()> {
     if let Some(ipv6) = &interface.ipv6 {
         sys::set_ipv6(&name, ipv6.address.into(), ipv6.prefix).map_err(failed)?;
     }
-    let failed = |e: Errno| guest("cannot set the default route", reason(e));
     if let Some(gateway) = interface.ipv4.as_ref().and_then(|ipv4| ipv4.gateway) {
-        sys::route_ipv4(gateway.into()).map_err(failed)?;
+        routed(sys::route_ipv4(gateway.into()))?;
     }
     if let Some(gateway) = interface.ipv6.as_ref().and_then(|ipv6| ipv6.gateway) {
-        sys::route_ipv6(&name, gateway.into()).map_err(failed)?;
+        routed(sys::route_ipv6(&name, gateway.into()))?;
     }
     Ok(())
+}
+
+/// A route that is there already is as good.
+fn routed(result: nix::Result<()>) -> Result<()> {
+    match result {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(e) => Err(guest("cannot set the default route", reason(e))),
+    }
 }
 
 /// The interface with this hardware address.

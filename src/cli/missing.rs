@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 18] = [
-    "build", "builder", "buildx", "compose", "config", "context", "login", "logout", "manifest",
-    "node", "plugin", "search", "secret", "serve", "service", "stack", "swarm", "system",
+const NOT_YET: [&str; 15] = [
+    "compose", "config", "context", "login", "logout", "manifest", "node", "plugin", "search",
+    "secret", "serve", "service", "stack", "swarm", "system",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, TempFile};
 
 /// Size of a writable layer in bytes; it takes only what is written.
 pub const WRITABLE_SIZE: u64 = 16 << 30;
@@ -43,6 +43,15 @@ impl Store {
         super::containers::make_directory(&self.paths.container_dir(id))?;
         clone_sparse(&template, &partial).map_err(fail)?;
         fs::rename(&partial, &disk).map_err(fail)?;
+        Ok(disk)
+    }
+
+    /// A writable disk that goes when it is dropped, or with its process.
+    pub fn scratch_disk(&self) -> Result<TempFile, DiskError> {
+        let template = self.template()?;
+        let disk = self.temp_file("disk")?;
+        clone_into(&template, disk.file())
+            .map_err(|source| StoreError::io("make the writable layer", disk.path(), source))?;
         Ok(disk)
     }
 
@@ -97,13 +106,17 @@ fn make_file_system(path: &Path) -> Result<(), DiskError> {
 
 /// Copies the data of `from` and leaves its holes holes.
 fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
-    let source = File::open(from)?;
     let target = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(to)?;
+    clone_into(from, &target)
+}
+
+fn clone_into(from: &Path, target: &File) -> io::Result<()> {
+    let source = File::open(from)?;
     let length = source.metadata()?.len();
     target.set_len(length)?;
     let mut position: i64 = 0;
@@ -114,7 +127,7 @@ fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         };
         let end = lseek(&source, start, Whence::SeekHole)?;
-        copy_range(&source, &target, start, end)?;
+        copy_range(&source, target, start, end)?;
         position = end;
     }
 }

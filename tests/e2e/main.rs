@@ -11,6 +11,7 @@
 )]
 
 mod archive;
+mod build;
 mod container_view;
 mod crash;
 mod docs;
