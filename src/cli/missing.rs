@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 17] = [
-    "compose", "config", "context", "login", "logout", "manifest", "network", "node", "plugin",
-    "port", "search", "secret", "serve", "service", "stack", "swarm", "system",
+const NOT_YET: [&str; 15] = [
+    "compose", "config", "context", "login", "logout", "manifest", "node", "plugin", "search",
+    "secret", "serve", "service", "stack", "swarm", "system",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.
-const OPTIONS_NOT_YET: [&str; 34] = [
+const OPTIONS_NOT_YET: [&str; 25] = [
     "--annotation",
     "--blkio-weight",
     "--cgroup-parent",
@@ -25,23 +25,14 @@ const OPTIONS_NOT_YET: [&str; 34] = [
     "--device-cgroup-rule",
     "--device-read-bps",
     "--device-write-bps",
-    "--dns-option",
-    "--dns-search",
     "--domainname",
     "--gpus",
-    "--ip",
-    "--ip6",
     "--ipc",
     "--label-file",
-    "--link",
     "--log-opt",
-    "--mac-address",
     "--memory-swap",
     "--mount",
-    "--network-alias",
     "--pid",
-    "--publish",
-    "--publish-all",
     "--runtime",
     "--storage-opt",
     "--use-api-socket",
@@ -49,10 +40,10 @@ const OPTIONS_NOT_YET: [&str; 34] = [
     "--volumes-from",
 ];
 
-/// Whether `argument` is such an option, or the short form of one.
+/// Whether `argument` is such an option.
 pub fn is_option_not_yet(argument: &str) -> bool {
     let name = argument.split('=').next().unwrap_or(argument);
-    matches!(name, "-p" | "-P") || OPTIONS_NOT_YET.contains(&name)
+    OPTIONS_NOT_YET.contains(&name)
 }
 
 /// One line that says so, and docker's exit code.
@@ -74,7 +65,7 @@ mod tests {
 
     #[test]
     fn dockers_options_are_told_from_mistakes() {
-        assert!(is_option_not_yet("-p") && is_option_not_yet("--mount=type=bind"));
+        assert!(is_option_not_yet("--mount=type=bind") && is_option_not_yet("--ipc"));
         assert!(!is_option_not_yet("--restrat") && !is_option_not_yet("-q"));
     }
 }

@@ -11,6 +11,7 @@ pub mod image;
 mod info;
 mod kernel;
 mod missing;
+mod network;
 pub mod session;
 pub mod terminal;
 mod units;
@@ -65,6 +66,9 @@ enum Command {
     /// Manage volumes
     #[command(subcommand, name = "volume")]
     Volumes(volume::Group),
+    /// Manage networks
+    #[command(subcommand, name = "network")]
+    Networks(network::Group),
     /// Build and list guest kernels
     Kernel(kernel::Kernel),
     /// Probe what this host can run, and explain
@@ -109,6 +113,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Image(command) => image::run(command, &context),
                 Command::Images(group) => image::run_group(group, &context),
                 Command::Events(args) => events::run(&args, &context),
+                Command::Networks(group) => network::run(&group, &context),
                 Command::Volumes(group) => volume::run(&group, &context),
                 Command::Build(args) => build::run(&args, &context),
                 Command::Builder(group) | Command::Buildx(group) => {

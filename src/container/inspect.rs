@@ -1,5 +1,7 @@
 //! A container in docker's JSON shape.
 
+mod network;
+
 use serde_json::{Map, Value, json};
 
 use super::record::Container;
@@ -91,7 +93,10 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         "Warnings": state.warnings,
         "HostConfig": {
             "Binds": binds.collect::<Vec<_>>(),
-            "NetworkMode": "none",
+            "NetworkMode": if config.network.is_none() { "none" } else { config.network.mode.as_str() },
+            "PortBindings": network::port_bindings(container),
+            "PublishAllPorts": config.network.publish_all,
+            "Links": network::links(container),
             "RestartPolicy": {
                 "Name": config.restart.name(),
                 "MaximumRetryCount": config.restart.limit(),
@@ -114,6 +119,8 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "LogConfig": {"Type": if config.no_log { "none" } else { "json-file" }, "Config": {}},
             "ExtraHosts": config.extra_hosts.iter().map(|(n, a)| format!("{n}:{a}")).collect::<Vec<_>>(),
             "Dns": config.dns,
+            "DnsSearch": config.network.dns_search,
+            "DnsOptions": config.network.dns_options,
         },
         "Mounts": mounts.collect::<Vec<_>>(),
         "Config": {
@@ -135,7 +142,7 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "Emulation": config.emulation,
             "Isolation": config.isolation,
         },
-        "NetworkSettings": {"Ports": {}, "Networks": {}},
+        "NetworkSettings": network::settings(store, container)?,
     });
     // As in docker, these are there only where there is something to say.
     if let Some(health) = health {

@@ -26,6 +26,7 @@ mod images;
 mod interactive;
 mod layers;
 mod lifecycle;
+mod networks;
 mod options;
 mod restart;
 mod run;

@@ -10,7 +10,9 @@ mod flags;
 mod health;
 mod inspect;
 mod logs;
+mod network_flags;
 mod pause;
+mod port;
 mod ps;
 mod rename;
 mod run;
@@ -29,6 +31,7 @@ pub use export::Export;
 pub use inspect::{Inspect, run as inspect};
 pub use logs::Logs;
 pub use pause::Pause;
+pub use port::Port;
 pub use ps::Ps;
 pub use rename::Rename;
 pub use run::{Create, Run};
@@ -60,6 +63,8 @@ pub enum Command {
     Attach(Attach),
     /// Run a command in a running container
     Exec(Box<Exec>),
+    /// Show where the host offers a container's ports
+    Port(Port),
     /// List containers
     #[command(visible_alias = "ls", alias = "list")]
     Ps(Ps),
@@ -105,6 +110,7 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Start(args) => start::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
         Command::Exec(args) => exec::run(&args, context),
+        Command::Port(args) => port::run(&args, context),
         Command::Ps(args) => ps::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::Stop(args) => stop::stop(&args, context),

@@ -12,6 +12,7 @@ use crate::container::filter::{self, Filter};
 use crate::container::health;
 use crate::container::record::{Container, now_ns};
 use crate::container::state::Status;
+use crate::network::ports;
 
 /// Options of `ps`.
 #[derive(Debug, Args)]
@@ -87,9 +88,9 @@ pub fn run(args: &Ps, context: &Context) -> anyhow::Result<ExitCode> {
         .filter(|c| any_state || c.state.status.is_live())
         .filter(|c| filter.matches(c))
         .take(last.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
-    let rows: Vec<Value> = shown
-        .map(|container| row(&container, args.no_trunc))
-        .collect();
+    let rows = shown
+        .map(|container| row(&container, args.no_trunc, context))
+        .collect::<anyhow::Result<Vec<Value>>>()?;
     if args.quiet && args.format.is_none() {
         for row in &rows {
             println!("{}", row["ID"].as_str().unwrap_or_default());
@@ -100,7 +101,12 @@ pub fn run(args: &Ps, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(container: &Container, whole: bool) -> Value {
+fn row(container: &Container, whole: bool, context: &Context) -> anyhow::Result<Value> {
+    let endpoints = context.store.endpoints(&container.id)?;
+    let networks: Vec<_> = endpoints
+        .into_iter()
+        .map(|(network, _)| network.name)
+        .collect();
     let config = &container.config;
     let command = config.argv().join(" ");
     let command = if whole {
@@ -113,7 +119,7 @@ fn row(container: &Container, whole: bool) -> Value {
         .iter()
         .map(|(k, v)| format!("{k}={v}"))
         .collect::<Vec<_>>();
-    json!({
+    Ok(json!({
         "ID": if whole { &container.id } else { container.short_id() },
         "Image": config.image,
         "Command": format!("{command:?}"),
@@ -121,16 +127,24 @@ fn row(container: &Container, whole: bool) -> Value {
         "RunningFor": human::ago_ns(container.created_at),
         "Status": status(container),
         "State": container.state.status.as_str(),
-        "Ports": "",
+        "Ports": ports(container),
         "Names": container.name,
         "Labels": labels.join(","),
         "Mounts": config.binds.iter().map(|b| b.source.display().to_string()).collect::<Vec<_>>().join(","),
-        "Networks": "none",
+        "Networks": networks.join(","),
         "LocalVolumes": config.binds.iter().filter(|b| b.volume.is_some()).count().to_string(),
         "Engine": container.state.engine,
         "Platform": config.platform,
         "Size": "0B",
-    })
+    }))
+}
+
+/// As docker: a container that does not run has no ports.
+fn ports(container: &Container) -> String {
+    match container.state.status.is_live() {
+        true => ports::describe(&container.state.ports, &container.config.exposed_ports),
+        false => String::new(),
+    }
 }
 
 fn shorten(text: &str, characters: usize) -> String {
