@@ -13,6 +13,7 @@ use crate::arch::platform::Platform;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::image::pull::obtain;
+use crate::cli::image::stack;
 use crate::cli::{session, terminal};
 use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
@@ -199,11 +200,16 @@ fn image(flags: &Flags, context: &Context) -> anyhow::Result<Image> {
         Some(text) => text.parse::<PullPolicy>().map_err(anyhow::Error::msg)?,
         None => PullPolicy::Missing,
     };
-    obtain(
+    let image = obtain(
         context,
         &flags.image,
         platform.as_ref(),
         policy,
         flags.quiet,
-    )
+    )?;
+    if flags.with.is_empty() {
+        return Ok(image);
+    }
+    let base = (flags.image.as_str(), image);
+    stack::with(context, base, &flags.with, policy, flags.quiet)
 }
