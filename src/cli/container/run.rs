@@ -17,8 +17,9 @@ use crate::cli::image::stack;
 use crate::cli::{session, terminal};
 use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
+use crate::container::launch::{self, Waiting};
 use crate::container::record::Container;
-use crate::container::{client, launch, lifecycle};
+use crate::container::{client, lifecycle};
 use crate::image::{Image, PullPolicy};
 
 /// Options of `run`.
@@ -59,8 +60,13 @@ pub fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A supervisor for what `run` will start.
+pub fn supervisor() -> anyhow::Result<Waiting> {
+    Waiting::spawn().map_err(|error| Failure::daemon(error.exit_code(), error).into())
+}
+
 /// `run`.
-pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Run, supervisor: Option<Waiting>, context: &Context) -> anyhow::Result<ExitCode> {
     let flags = &args.flags;
     if flags.tty && flags.interactive && !args.detach && !std::io::stdin().is_terminal() {
         return Err(Failure::new(1, "the input device is not a TTY").into());
@@ -82,7 +88,18 @@ pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
         stdin: options.stdin,
         output: !args.detach,
     };
-    let started = launch::start(&context.store, &container, attach, terminal::window_size());
+    let supervisor = match supervisor {
+        Some(supervisor) => supervisor,
+        None => self::supervisor()?,
+    };
+    let store = &context.store;
+    let started = launch::start_in(
+        supervisor,
+        store,
+        &container,
+        attach,
+        terminal::window_size(),
+    );
     let started = match started {
         Ok(started) => started,
         Err(error) => {

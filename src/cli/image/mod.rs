@@ -24,6 +24,7 @@ pub use progress::{Bars, Lines, Stream, reporter};
 
 /// Commands about images at the top level.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Download an image from a registry
     Pull(pull::Args),
@@ -47,6 +48,7 @@ pub enum Command {
 
 /// Commands under `image`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Group {
     /// Build an image from a Dockerfile
     Build(Box<super::build::Args>),
