@@ -10,7 +10,7 @@ mod flags;
 mod health;
 mod inspect;
 mod logs;
-mod network_flags;
+pub mod network_flags;
 mod pause;
 mod port;
 mod ps;
