@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use super::console::Console;
 use super::guest::{self, Start};
 use super::running::Guest;
-use super::{Failure, While};
+use super::shares::Socket;
+use super::{Failure, While, affinity};
 use crate::EngineKind;
 use crate::control::{Channel, Report};
 use crate::devices::block::{Block, Disk};
@@ -76,6 +77,10 @@ pub(super) fn boot(
     } = files;
     let (executable, given) = enter_root(root, spec, kernel, emulator, initramfs, cpu_information)?;
     jail::drop_capabilities()?;
+    let cpu = match (spec.engine, spec.cpus) {
+        (EngineKind::Uml, 1) => Some(affinity::stay()?),
+        _ => None,
+    };
     let poller = Poller::new().while_doing("make an event poll")?;
     let devices = devices(channel, spec, disks, &poller)?;
     let first_interface = devices.len() - spec.interfaces.len();
@@ -95,7 +100,7 @@ pub(super) fn boot(
         for share in &spec.shares {
             let stream = ends.add(kind::FS, Some(share.tag.clone()), None)?;
             channel
-                .send(&(), &[stream.as_fd()])
+                .send(&Socket { cpu }, &[stream.as_fd()])
                 .map_err(Failure::Control)?;
         }
     }
@@ -115,9 +120,6 @@ pub(super) fn boot(
         executable,
         console: File::from(OwnedFd::from(writer)),
         role,
-        // Guest and guest kernel hand over to each other all the time; between two CPUs
-        // that is several times as slow.
-        one_cpu: spec.engine == EngineKind::Uml && spec.cpus == 1,
     })?;
     Ok(Booted {
         poller,

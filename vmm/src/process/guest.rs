@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::personality::{self, Persona};
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
@@ -28,8 +27,6 @@ pub(super) struct Start<'a> {
     pub(super) console: File,
     /// What its program is.
     pub(super) role: Role,
-    /// Whether the guest, its children and the caller run on one CPU only.
-    pub(super) one_cpu: bool,
 }
 
 /// Make the guest's process, with no more privileges than the caller's. It dies with the
@@ -38,14 +35,6 @@ pub(super) fn spawn(start: Start<'_>) -> Result<Pid, Failure> {
     // Its writing end closes with this process: how the child knows that it was too late
     // to ask for its parent's death.
     let (lifeline, holder) = io::pipe().while_doing("make a pipe")?;
-    if start.one_cpu {
-        // The one that this process is on. The guest and its devices hand over to each other
-        // all the time as well, most of all while it boots.
-        let cpu = sched_getcpu().while_doing("choose a CPU")?;
-        let mut set = CpuSet::new();
-        set.set(cpu).while_doing("choose a CPU")?;
-        sched_setaffinity(Pid::from_raw(0), &set).while_doing("choose a CPU")?;
-    }
     // SAFETY: this process still has a single thread, so the child may do everything.
     match unsafe { fork() }.while_doing("make the guest's process")? {
         ForkResult::Parent { child } => {

@@ -5,6 +5,7 @@
 //! devices and has the guest as its child. Whichever ends takes all others with it, because
 //! the kernel ends a PID namespace with its first process.
 
+mod affinity;
 mod boot;
 mod console;
 #[cfg(target_arch = "x86_64")]

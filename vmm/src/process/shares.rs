@@ -14,8 +14,9 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork};
+use serde::{Deserialize, Serialize};
 
-use super::{Failure, While, fds};
+use super::{Failure, While, affinity, fds};
 use crate::StopReason;
 use crate::control::{Channel, Report};
 use crate::devices::VirtioDevice;
@@ -30,6 +31,13 @@ const ROOT_SIZE: u64 = 1 << 20;
 
 /// The poller's owner of the channel to the machine's process.
 const CHANNEL: u32 = 0;
+
+/// What comes with the socket of each shared directory's device.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Socket {
+    /// The CPU that the guest keeps to, if it does.
+    pub(super) cpu: Option<usize>,
+}
 
 /// Make the process. The returned channel ends with it, and it with the channel.
 pub(super) fn spawn(
@@ -119,10 +127,12 @@ impl<'a> Server<'a> {
         for (index, (spec, share)) in specs.iter().zip(shares).enumerate() {
             let device = share.open(&spec.tag).while_doing("share a directory")?;
             let device: Box<dyn VirtioDevice> = Box::new(device);
-            let received = channel.receive::<()>().map_err(Failure::Control)?;
-            let stream = received
-                .and_then(|(_, mut fds)| fds.pop())
-                .ok_or(Failure::Launch)?;
+            let received = channel.receive::<Socket>().map_err(Failure::Control)?;
+            let (socket, mut fds) = received.ok_or(Failure::Launch)?;
+            let stream = fds.pop().ok_or(Failure::Launch)?;
+            if let Some(cpu) = socket.cpu {
+                affinity::go_to(cpu)?;
+            }
             let own = poller.for_owner(index as u32 + 1);
             transports.push(VhostUser::new(
                 UnixStream::from(stream),
