@@ -12,4 +12,5 @@ pub mod events;
 pub mod image;
 pub mod settings;
 pub mod store;
+pub mod system;
 pub mod time;

@@ -6,54 +6,39 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 20] = [
+const NOT_YET: [&str; 19] = [
     "build", "builder", "buildx", "compose", "config", "context", "login", "logout", "manifest",
     "network", "node", "plugin", "port", "search", "secret", "serve", "service", "stack", "swarm",
-    "system",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.
-const OPTIONS_NOT_YET: [&str; 34] = [
-    "--annotation",
-    "--blkio-weight",
-    "--cgroup-parent",
-    "--cgroupns",
-    "--cpu-period",
-    "--cpu-quota",
-    "--cpu-shares",
-    "--cpuset-cpus",
-    "--device",
-    "--device-cgroup-rule",
-    "--device-read-bps",
-    "--device-write-bps",
+const OPTIONS_NOT_YET: [&str; 12] = [
     "--dns-option",
     "--dns-search",
-    "--domainname",
-    "--gpus",
     "--ip",
     "--ip6",
-    "--ipc",
-    "--label-file",
     "--link",
-    "--log-opt",
+    "--link-local-ip",
     "--mac-address",
-    "--memory-swap",
-    "--mount",
     "--network-alias",
-    "--pid",
     "--publish",
     "--publish-all",
     "--runtime",
-    "--storage-opt",
     "--use-api-socket",
-    "--uts",
-    "--volumes-from",
 ];
 
-/// Whether `argument` is such an option, or the short form of one.
-pub fn is_option_not_yet(argument: &str) -> bool {
+/// Options of docker's that a guest cannot have.
+const OF_DEVICES: [&str; 3] = ["--device", "--device-cgroup-rule", "--gpus"];
+
+/// One line about an option of docker's that hull does not have; none about a mistake.
+pub fn option_sentence(argument: &str) -> Option<String> {
     let name = argument.split('=').next().unwrap_or(argument);
-    matches!(name, "-p" | "-P") || OPTIONS_NOT_YET.contains(&name)
+    if OF_DEVICES.contains(&name) {
+        let why = "devices of the host cannot be given to a guest, which has a kernel of its own";
+        return Some(format!("option {name} is not there: {why}"));
+    }
+    let known = matches!(name, "-p" | "-P") || OPTIONS_NOT_YET.contains(&name);
+    known.then(|| format!("option {name} is not there yet"))
 }
 
 /// One line that says so, and docker's exit code.
@@ -75,7 +60,11 @@ mod tests {
 
     #[test]
     fn dockers_options_are_told_from_mistakes() {
-        assert!(is_option_not_yet("-p") && is_option_not_yet("--mount=type=bind"));
-        assert!(!is_option_not_yet("--restrat") && !is_option_not_yet("-q"));
+        for known in ["-p", "--publish=1:1", "--gpus=all"] {
+            assert!(option_sentence(known).is_some(), "{known}");
+        }
+        for mistake in ["--restrat", "-q", "--devices"] {
+            assert!(option_sentence(mistake).is_none(), "{mistake}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: it parses, asks the library, prints. No logic lives here.
 
+mod confirm;
 pub mod container;
 pub mod context;
 mod events;
@@ -10,7 +11,9 @@ pub mod image;
 mod info;
 mod kernel;
 mod missing;
+mod order;
 pub mod session;
+mod system;
 pub mod terminal;
 mod units;
 mod volume;
@@ -19,7 +22,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use context::Context;
 use failure::Failure;
@@ -43,7 +46,7 @@ enum Command {
     Container(container::Command),
     /// Manage containers
     #[command(subcommand, name = "container")]
-    Containers(container::Command),
+    Containers(container::Group),
     #[command(flatten)]
     Image(image::Command),
     /// Manage images
@@ -56,6 +59,9 @@ enum Command {
     /// Manage volumes
     #[command(subcommand, name = "volume")]
     Volumes(volume::Group),
+    /// Show, remove and resume everything at once
+    #[command(subcommand, name = "system")]
+    System(system::Group),
     /// Build and list guest kernels
     Kernel(kernel::Kernel),
     /// Probe what this host can run, and explain
@@ -70,6 +76,7 @@ enum Command {
 
 /// Parses `arguments` and carries the command out; the exit code is docker's.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let arguments = order::end_options(arguments, &Cli::command());
     let parsed = match Cli::try_parse_from(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error, &arguments),
@@ -94,11 +101,11 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         command => {
             let context = Context::open()?;
             match command {
-                Command::Container(command) | Command::Containers(command) => {
-                    container::run(command, &context)
-                }
+                Command::Container(command) => container::run(command, &context),
+                Command::Containers(group) => container::run_group(group, &context),
                 Command::Image(command) => image::run(command, &context),
                 Command::Images(group) => image::run_group(group, &context),
+                Command::System(group) => system::run(&group, &context),
                 Command::Events(args) => events::run(&args, &context),
                 Command::Volumes(group) => volume::run(&group, &context),
                 Command::Inspect(args) => container::inspect(&args, &context),
@@ -127,9 +134,9 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         _ => {}
     }
     if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
-        && missing::is_option_not_yet(argument)
+        && let Some(sentence) = missing::option_sentence(argument)
     {
-        eprintln!("hull: option {argument} is not there yet");
+        eprintln!("hull: {sentence}");
         return ExitCode::from(125);
     }
     let text = error.render().to_string();
@@ -157,7 +164,6 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

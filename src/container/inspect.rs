@@ -61,6 +61,10 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "Log": log.collect::<Vec<_>>(),
         })
     });
+    let log = match config.log_size {
+        Some(size) => json!({"max-size": size.to_string()}),
+        None => json!({}),
+    };
     let directory = store.paths().container_dir(&container.id);
     let mut value = json!({
         "Id": container.id,
@@ -104,6 +108,7 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "Init": config.init,
             "Memory": config.memory,
             "NanoCpus": u64::from(config.cpus) * 1_000_000_000,
+            "CpusetCpus": config.cpuset.as_deref().unwrap_or_default(),
             "PidsLimit": config.pids_limit,
             "ShmSize": config.shm_size,
             "Tmpfs": config.tmpfs,
@@ -111,7 +116,9 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "Sysctls": config.sysctls,
             "GroupAdd": config.groups,
             "OomScoreAdj": config.oom_score_adj.unwrap_or(0),
-            "LogConfig": {"Type": if config.no_log { "none" } else { "json-file" }, "Config": {}},
+            "LogConfig": {"Type": if config.no_log { "none" } else { "json-file" }, "Config": log},
+            "StorageOpt": config.disk_size.map(|size| json!({"size": size.to_string()})),
+            "Annotations": config.annotations,
             "ExtraHosts": config.extra_hosts.iter().map(|(n, a)| format!("{n}:{a}")).collect::<Vec<_>>(),
             "Dns": config.dns,
         },

@@ -221,7 +221,7 @@ pub(super) fn plan(
             source: DiskSource::Partitions(partitions),
         });
     }
-    let path = store.ensure_writable_disk(&container.id)?;
+    let path = store.ensure_writable_disk(&container.id, config.disk_size)?;
     let source = DiskSource::Writable {
         path,
         durable: !config.auto_remove,

@@ -3,7 +3,7 @@
 use super::error::ImageError;
 use super::filter::Filter;
 use super::local;
-use super::names::{Removed, Users};
+use super::names::{Removed, Users, note_removed};
 use crate::store::Store;
 
 /// What a prune took away.
@@ -38,6 +38,7 @@ pub fn prune(
         pruned.removed.extend(untagged);
         pruned.removed.push(Removed::Deleted(image.id));
     }
+    note_removed(store, &pruned.removed)?;
     pruned.freed = store.collect_garbage()?.bytes;
     Ok(pruned)
 }

@@ -12,6 +12,7 @@ use super::progress::{Progress, Step};
 use super::reference::Reference;
 use super::registry::{Access, Content, Endpoint, Session, endpoints};
 use crate::arch::Platform;
+use crate::events::Note;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 
@@ -72,6 +73,8 @@ pub fn push(
     runtime.block_on(session.push_manifest(tag, &image.manifest_type, &image.manifest))?;
     let digest = Digest::of(&image.manifest);
     store.add_repo_digest(&reference.canonical_name(), &digest, &image.id)?;
+    let name = reference.to_string();
+    store.note("image", &name, &Note::new("push").with("name", &name))?;
     progress.line(&format!(
         "{tag}: digest: {digest} size: {}",
         image.manifest.len()

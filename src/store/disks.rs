@@ -30,27 +30,51 @@ pub enum DiskError {
 }
 
 impl Store {
-    /// The container's writable disk, cloned from the template when it is not there yet.
-    pub fn ensure_writable_disk(&self, id: &str) -> Result<PathBuf, DiskError> {
+    /// The container's writable disk, cloned from the template when it is not there yet; one of
+    /// another size than most is made anew.
+    pub fn ensure_writable_disk(&self, id: &str, size: Option<u64>) -> Result<PathBuf, DiskError> {
         let disk = self.paths.writable_disk(id);
         if disk.exists() {
             return Ok(disk);
         }
-        let template = self.template()?;
         let fail = |source| StoreError::io("make the writable layer", &disk, source);
         let partial = disk.with_extension("partial");
         // Whoever made the container may have been killed before it had a directory.
         super::containers::make_directory(&self.paths.container_dir(id))?;
-        clone_sparse(&template, &partial).map_err(fail)?;
+        match size {
+            None => clone_sparse(&self.template()?, &partial).map_err(fail)?,
+            Some(size) => {
+                let file = create(&partial).map_err(fail)?;
+                file.set_len(size).map_err(fail)?;
+                make_file_system(&partial)?;
+            }
+        }
         fs::rename(&partial, &disk).map_err(fail)?;
         Ok(disk)
     }
 
+    /// Bytes on the disk of what a container wrote: its files beyond an empty writable layer,
+    /// and its log.
+    pub fn container_size(&self, id: &str) -> Result<u64, StoreError> {
+        let directory = self.paths.container_dir(id);
+        let size = super::volumes::size_of(&directory)
+            .map_err(|source| StoreError::io("measure", &directory, source))?;
+        let disk = self.paths.writable_disk(id);
+        let empty = if disk.exists() {
+            allocated(&self.template_path())
+        } else {
+            0
+        };
+        Ok(size.saturating_sub(empty))
+    }
+
+    fn template_path(&self) -> PathBuf {
+        let name = format!("writable-template-{TEMPLATE_VERSION}.ext4");
+        self.paths.root.join(name)
+    }
+
     fn template(&self) -> Result<PathBuf, DiskError> {
-        let path = self
-            .paths
-            .root
-            .join(format!("writable-template-{TEMPLATE_VERSION}.ext4"));
+        let path = self.template_path();
         if path.exists() {
             return Ok(path);
         }
@@ -62,6 +86,12 @@ impl Store {
         temporary.persist(&path).map_err(fail)?;
         Ok(path)
     }
+}
+
+/// Bytes on the disk of a file; none of one that is not there.
+pub(super) fn allocated(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
 /// An ext4 file system whose unused parts stay holes: tables are initialised by use.
@@ -95,15 +125,19 @@ fn make_file_system(path: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Copies the data of `from` and leaves its holes holes.
-fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
-    let source = File::open(from)?;
-    let target = File::options()
+fn create(path: &Path) -> io::Result<File> {
+    File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(to)?;
+        .open(path)
+}
+
+/// Copies the data of `from` and leaves its holes holes.
+fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
+    let source = File::open(from)?;
+    let target = create(to)?;
     let length = source.metadata()?.len();
     target.set_len(length)?;
     let mut position: i64 = 0;

@@ -213,6 +213,11 @@ impl Store {
         self.paths.layers().join(format!("{}.erofs", diff_id.hex()))
     }
 
+    /// Bytes on the disk of a layer in both of its forms.
+    pub fn layer_size(&self, diff_id: &Digest, blob: &Digest) -> u64 {
+        disks::allocated(&self.layer_path(diff_id)) + disks::allocated(&self.blob_path(blob))
+    }
+
     /// Deletes what killed processes left, and describes it.
     fn repair(&self) -> Result<Vec<String>, StoreError> {
         let tmp = self.paths.tmp();

@@ -13,6 +13,7 @@
 mod archive;
 mod container_view;
 mod crash;
+mod create;
 mod docs;
 mod exec;
 mod failures;
@@ -29,4 +30,6 @@ mod options;
 mod restart;
 mod run;
 mod streams;
+mod system;
 mod volumes;
+mod workshop;

@@ -9,8 +9,10 @@ mod export;
 mod flags;
 mod health;
 mod inspect;
+mod limits;
 mod logs;
 mod pause;
+mod prune;
 mod ps;
 mod rename;
 mod run;
@@ -26,10 +28,11 @@ pub use cp::Cp;
 pub use diff::Diff;
 pub use exec::Exec;
 pub use export::Export;
-pub use inspect::{Inspect, run as inspect};
+pub use inspect::{Inspect, InspectContainers, run as inspect};
 pub use logs::Logs;
 pub use pause::Pause;
-pub use ps::Ps;
+pub use prune::Prune;
+pub use ps::{Ps, row};
 pub use rename::Rename;
 pub use run::{Create, Run};
 pub use start::Start;
@@ -95,6 +98,27 @@ pub enum Command {
     Diff(Diff),
     /// Make an image of what a container changed
     Commit(Commit),
+}
+
+/// Commands under `container`: the same, and some that mean something else elsewhere.
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// What `container` shares with the top level.
+    #[command(flatten)]
+    Command(Command),
+    /// Show everything about containers
+    Inspect(InspectContainers),
+    /// Remove all containers that do not run
+    Prune(Prune),
+}
+
+/// Carries a command under `container` out.
+pub fn run_group(group: Group, context: &Context) -> anyhow::Result<ExitCode> {
+    match group {
+        Group::Command(command) => run(command, context),
+        Group::Inspect(args) => inspect::containers(&args, context),
+        Group::Prune(args) => prune::run(&args, context),
+    }
 }
 
 /// Carries a command out.

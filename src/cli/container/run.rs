@@ -20,12 +20,23 @@ use crate::container::record::Container;
 use crate::container::{client, launch, lifecycle};
 use crate::image::{Image, PullPolicy};
 
+/// A standard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Stream {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
     /// Leave the container running in the background and print its id
     #[arg(short, long)]
     detach: bool,
+    /// Attach only these streams: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM", value_enum, ignore_case = true)]
+    attach: Vec<Stream>,
     /// Keys that leave the container running
     #[arg(long, default_value = terminal::DETACH_KEYS, value_name = "KEYS")]
     detach_keys: String,
@@ -64,15 +75,23 @@ pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
     if flags.tty && flags.interactive && !args.detach && !std::io::stdin().is_terminal() {
         return Err(Failure::new(1, "the input device is not a TTY").into());
     }
+    if args.detach && !args.attach.is_empty() {
+        let message = "conflicting options: cannot specify both --attach and --detach";
+        return Err(Failure::new(125, message).into());
+    }
+    // Without a word all of them, as far as the container has them.
+    let attached = |stream| args.attach.is_empty() || args.attach.contains(&stream);
     let keys = terminal::parse_detach_keys(&args.detach_keys)?;
     let container =
         make(flags, args.cidfile.as_ref(), context).map_err(|error| Failure::daemon(125, error))?;
     let options = session::Options {
         process: guest_agent::protocol::MAIN_PROCESS.to_owned(),
-        stdin: flags.interactive && !args.detach,
+        stdin: flags.interactive && !args.detach && attached(Stream::Stdin),
         tty: flags.tty,
         proxy_signals: args.sig_proxy,
         detach_keys: keys,
+        stdout: attached(Stream::Stdout),
+        stderr: attached(Stream::Stderr),
     };
     if !args.detach {
         session::block_signals(&options)?;
@@ -145,7 +164,7 @@ pub fn exit_code(code: i32) -> ExitCode {
 }
 
 fn make(flags: &Flags, cidfile: Option<&PathBuf>, context: &Context) -> anyhow::Result<Container> {
-    let asked = flags.config(&context.settings)?;
+    let asked = flags.config(context)?;
     let image = image(flags, context)?;
     let id = image.id.to_string();
     let from = FromImage {

@@ -96,7 +96,7 @@ pub fn restart(args: &Stop, context: &Context) -> anyhow::Result<ExitCode> {
         // What the store has of it now: that it ended.
         let container = lifecycle::find(store, &container.id)?;
         launch::start(store, &container, Attach::default(), None)?;
-        store.note_container(&container.id, &Note::new("restart"))?;
+        store.note_container(&container.id, &[Note::new("restart")])?;
         println!("{name}");
         Ok(())
     })

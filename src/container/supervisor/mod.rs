@@ -26,6 +26,7 @@ use guest_agent::protocol::FrameKind;
 
 pub use super::control::SUBCOMMAND;
 use super::control::{self, LaunchPlan};
+use super::cpuset;
 
 /// Runs a supervisor to its end.
 pub fn main() -> ExitCode {
@@ -43,6 +44,10 @@ fn supervise() -> anyhow::Result<()> {
     let _ = nix::unistd::setsid();
     let (mut channel, lock) = take_over_stdio().context("taking over the starter's channel")?;
     let plan: LaunchPlan = control::receive(&mut channel, FrameKind::Request)?;
+    if let Some(cpus) = &plan.container.config.cpuset {
+        // Before the machine and every thread of this process.
+        cpuset::keep_to(cpus).context("keeping to the CPUs of --cpuset-cpus")?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
