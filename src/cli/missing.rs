@@ -6,9 +6,28 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 19] = [
-    "build", "builder", "buildx", "compose", "config", "context", "login", "logout", "manifest",
-    "network", "node", "plugin", "port", "search", "secret", "serve", "service", "stack", "swarm",
+const NOT_YET: [&str; 21] = [
+    "build",
+    "builder",
+    "buildx",
+    "checkpoint",
+    "compose",
+    "config",
+    "context",
+    "login",
+    "logout",
+    "manifest",
+    "network",
+    "node",
+    "plugin",
+    "port",
+    "search",
+    "secret",
+    "serve",
+    "service",
+    "stack",
+    "swarm",
+    "trust",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.

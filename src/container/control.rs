@@ -103,6 +103,13 @@ pub enum ControlError {
     Io(#[from] io::Error),
 }
 
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
 /// Sends `message` as a frame of `kind`.
 pub fn send(
     stream: &mut impl Write,
@@ -110,7 +117,10 @@ pub fn send(
     message: &impl Serialize,
 ) -> Result<(), ControlError> {
     let json = serde_json::to_vec(message).map_err(io::Error::other)?;
-    Ok(write_frame(stream, kind, &json)?)
+    match write_frame(stream, kind, &json) {
+        Err(error) if is_hang_up(&error) => Err(ControlError::Gone),
+        sent => Ok(sent?),
+    }
 }
 
 /// Reads a frame of `kind` and what it carries.
@@ -118,7 +128,13 @@ pub fn receive<T: DeserializeOwned>(
     stream: &mut impl Read,
     kind: FrameKind,
 ) -> Result<T, ControlError> {
-    let frame = read_frame(stream)?.ok_or(ControlError::Gone)?;
+    let frame = match read_frame(stream) {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Err(ControlError::Gone),
+        // One that ends with a request unread resets the connection.
+        Err(FrameError::Io(error)) if is_hang_up(&error) => return Err(ControlError::Gone),
+        Err(error) => return Err(error.into()),
+    };
     if frame.kind != kind {
         return Err(ControlError::Garbage(format!(
             "{:?} instead of {kind:?}",

@@ -97,8 +97,8 @@ impl Store {
     /// Adds a container and claims its image's layers; when the name is taken it adds nothing
     /// and returns the id of the container that has it.
     pub fn insert_container(&self, container: &Container) -> Result<Option<String>, StoreError> {
-        // The row comes first: a directory without one would be nobody's.
-        let taken = self.write(|tx| {
+        // Its directory is made by its first start: one without a row would be nobody's.
+        self.write(|tx| {
             let owner: Option<String> = tx
                 .query_row(
                     "SELECT id FROM container WHERE name = ?1",
@@ -125,11 +125,7 @@ impl Store {
             claim_image(tx, &container.config.image_id, &owner_of(&container.id))?;
             insert_of_container(tx, &container.id, &[Note::new("create")])?;
             Ok(None)
-        })?;
-        if taken.is_none() {
-            make_directory(&self.paths.container_dir(&container.id))?;
-        }
-        Ok(taken)
+        })
     }
 
     /// Records how a container is, and what happened to it.

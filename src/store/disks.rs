@@ -39,7 +39,6 @@ impl Store {
         }
         let fail = |source| StoreError::io("make the writable layer", &disk, source);
         let partial = disk.with_extension("partial");
-        // Whoever made the container may have been killed before it had a directory.
         super::containers::make_directory(&self.paths.container_dir(id))?;
         match size {
             None => clone_sparse(&self.template()?, &partial).map_err(fail)?,

@@ -227,9 +227,11 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut repairs = Vec::new();
-        let (leases, files): (Vec<_>, Vec<_>) = leftovers
+        let (leases, mut files): (Vec<_>, Vec<_>) = leftovers
             .iter()
             .partition(|leftover| Lease::is_file(&leftover.name));
+        // An empty one may be another command's that has not locked it yet, and makes another.
+        files.retain(|leftover| leftover.size > 0);
         if !files.is_empty() {
             let size = files.iter().map(|leftover| leftover.size).sum::<u64>();
             repairs.push(format!(

@@ -347,7 +347,7 @@ fn commands_that_are_not_there_yet_say_so() {
         "-p=80:80",
         "--publish=80:80",
         "--gpus=all",
-        "--mount=type=bind",
+        "--use-api-socket",
     ] {
         let error = hull.fails(&["run", option, "busybox"], 125);
         assert!(error.contains("not there yet"), "{error}");

@@ -11,6 +11,8 @@
 )]
 
 mod archive;
+mod cli_table;
+mod concurrency;
 mod container_view;
 mod crash;
 mod create;
@@ -25,9 +27,12 @@ mod health;
 mod images;
 mod interactive;
 mod layers;
+mod leftovers;
 mod lifecycle;
+mod matrix;
 mod options;
 mod restart;
+mod rootless;
 mod run;
 mod streams;
 mod system;

@@ -20,9 +20,23 @@ const DEFAULT_MEMORY: u64 = 512 << 20;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM: u64 = 64 << 20;
 
+/// A standard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stream {
+    /// Standard input.
+    Stdin,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
 /// Options that `run` and `create` share.
 #[derive(Debug, Args)]
 pub struct Flags {
+    /// Attach only these streams: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM", value_enum, ignore_case = true)]
+    pub attach: Vec<Stream>,
     /// Keep standard input open
     #[arg(short, long)]
     pub interactive: bool,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::flags::Flags;
+use super::flags::{Flags, Stream};
 use crate::arch::platform::Platform;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -20,23 +20,12 @@ use crate::container::record::Container;
 use crate::container::{client, launch, lifecycle};
 use crate::image::{Image, PullPolicy};
 
-/// A standard stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Stream {
-    Stdin,
-    Stdout,
-    Stderr,
-}
-
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
     /// Leave the container running in the background and print its id
     #[arg(short, long)]
     detach: bool,
-    /// Attach only these streams: stdin, stdout, stderr
-    #[arg(short, long, value_name = "STREAM", value_enum, ignore_case = true)]
-    attach: Vec<Stream>,
     /// Keys that leave the container running
     #[arg(long, default_value = terminal::DETACH_KEYS, value_name = "KEYS")]
     detach_keys: String,
@@ -75,12 +64,12 @@ pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
     if flags.tty && flags.interactive && !args.detach && !std::io::stdin().is_terminal() {
         return Err(Failure::new(1, "the input device is not a TTY").into());
     }
-    if args.detach && !args.attach.is_empty() {
+    if args.detach && !flags.attach.is_empty() {
         let message = "conflicting options: cannot specify both --attach and --detach";
         return Err(Failure::new(125, message).into());
     }
     // Without a word all of them, as far as the container has them.
-    let attached = |stream| args.attach.is_empty() || args.attach.contains(&stream);
+    let attached = |stream| flags.attach.is_empty() || flags.attach.contains(&stream);
     let keys = terminal::parse_detach_keys(&args.detach_keys)?;
     let container =
         make(flags, args.cidfile.as_ref(), context).map_err(|error| Failure::daemon(125, error))?;

@@ -17,9 +17,9 @@ use crate::events::Note;
 pub struct Stop {
     /// Seconds until SIGKILL; a negative number waits for ever
     #[arg(
-        short,
-        long,
-        alias = "timeout",
+        short = 't',
+        long = "timeout",
+        alias = "time",
         value_name = "SECONDS",
         allow_hyphen_values = true
     )]
