@@ -5,6 +5,7 @@
 //! `guest-agent` (protocol only).
 
 pub mod arch;
+pub mod build;
 pub mod cli;
 pub mod container;
 pub mod doctor;

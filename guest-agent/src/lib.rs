@@ -7,6 +7,6 @@
 
 #[cfg(feature = "archive")]
 pub mod archive;
-#[cfg(feature = "agent")]
+#[cfg(feature = "archive")]
 pub mod parse;
 pub mod protocol;

@@ -6,10 +6,7 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 21] = [
-    "build",
-    "builder",
-    "buildx",
+const NOT_YET: [&str; 18] = [
     "checkpoint",
     "compose",
     "config",

@@ -1,5 +1,6 @@
 //! The command line: it parses, asks the library, prints. No logic lives here.
 
+pub mod build;
 mod confirm;
 pub mod container;
 pub mod context;
@@ -52,6 +53,14 @@ enum Command {
     /// Manage images
     #[command(subcommand, name = "image")]
     Images(image::Group),
+    /// Build an image from a Dockerfile
+    Build(Box<build::Args>),
+    /// Manage builds
+    #[command(subcommand, name = "builder")]
+    Builder(build::Group),
+    /// Build as docker's plugin of that name does
+    #[command(subcommand, name = "buildx")]
+    Buildx(build::Group),
     /// Show what happens to containers, images and volumes
     Events(events::Events),
     /// Show everything about containers and images
@@ -108,6 +117,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Command::System(group) => system::run(&group, &context),
                 Command::Events(args) => events::run(&args, &context),
                 Command::Volumes(group) => volume::run(&group, &context),
+                Command::Build(args) => build::run(&args, &context),
+                Command::Builder(group) | Command::Buildx(group) => {
+                    build::run_group(&group, &context)
+                }
                 Command::Inspect(args) => container::inspect(&args, &context),
                 Command::Info(args) => info::info(&args, &context),
                 Command::Doctor(args) => info::doctor(&args, &context),

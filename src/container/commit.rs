@@ -1,6 +1,6 @@
 //! `commit`: what a container changed, as one more layer on its image.
 
-use guest_agent::protocol::{Request, Task};
+use guest_agent::protocol::{Layering, Request, Task};
 use serde_json::{Map, Value, json};
 
 use super::client::{self, ClientError};
@@ -59,7 +59,7 @@ fn make(
     commit: &Commit,
 ) -> Result<Image, CommitError> {
     let files = Files::open(store, container)?;
-    let mut layer = files.read(Task::Layer)?;
+    let mut layer = files.read(Task::Layer(Layering::default()))?;
     let check = |layer: &mut super::files::Output| {
         layer
             .finish()

@@ -194,7 +194,7 @@ pub struct Output {
 }
 
 impl Output {
-    fn new(stream: UnixStream) -> Self {
+    pub(crate) fn new(stream: UnixStream) -> Self {
         Self {
             reader: BufReader::with_capacity(CHUNK, stream),
             rest: io::Cursor::default(),
@@ -251,10 +251,10 @@ impl Read for Output {
 }
 
 /// An archive on its way to the agent.
-struct Input(UnixStream);
+pub(crate) struct Input(pub(crate) UnixStream);
 
 impl Input {
-    fn close(&mut self) -> io::Result<()> {
+    pub(crate) fn close(&mut self) -> io::Result<()> {
         write_frame(&mut self.0, FrameKind::StdinClose, &[])
     }
 }

@@ -16,7 +16,7 @@ use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig};
 use super::Emulation;
 use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
-use super::record::{Bind, Container};
+use super::record::{Bind, Config, Container};
 use super::spec::{SpecError, container_spec};
 use super::state::Status;
 use crate::arch::binfmt;
@@ -196,64 +196,20 @@ pub(super) fn plan(
             image: config.image_id.clone(),
         })?;
     let platform: Platform = config.platform.parse()?;
-    let engine = config
-        .engine
-        .as_deref()
-        .map(str::parse::<EngineKind>)
-        .transpose()?;
-    let place = dispatch::choose(&Question {
-        host: dispatch::host_architecture(),
-        image: &platform.architecture,
-        engine,
-        emulation: config.emulation,
-        isolation: config.isolation,
-        kvm: kvm(store, engine, config.emulation),
-    })?;
-
-    let mut partitions = image.layer_files(store)?;
-    let layer_count = partitions.len();
-    let emulators = emulators_disk(store, &place)?;
-    partitions.extend(emulators.clone());
-    let mut disks = Vec::new();
-    if !partitions.is_empty() {
-        disks.push(Disk {
-            serial: LAYERS.to_owned(),
-            source: DiskSource::Partitions(partitions),
-        });
-    }
+    let Base {
+        place,
+        mut disks,
+        mut storage,
+    } = base(store, config, &platform, image.layer_files(store)?)?;
     let path = store.ensure_writable_disk(&container.id, config.disk_size)?;
-    let source = DiskSource::Writable {
-        path,
-        durable: !config.auto_remove,
-    };
-    disks.push(Disk {
-        serial: WRITABLE.to_owned(),
-        source,
-    });
-
-    let layer = |number: usize| BlockDevice {
-        serial: LAYERS.to_owned(),
-        partition: u32::try_from(number).ok(),
-    };
-    let storage = Storage {
-        layers: (1..=layer_count).rev().map(layer).collect(),
-        writable: Some(BlockDevice {
-            serial: WRITABLE.to_owned(),
-            partition: None,
-        }),
-        emulators: emulators.as_ref().map(|_| layer(layer_count + 1)),
-        binfmt: match emulators {
-            Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
-            None => Vec::new(),
-        },
-        shares: shares(&config.binds),
-    };
+    disks.push(writable(path, !config.auto_remove));
+    storage.shares = shares(&config.binds);
     let start = Start {
         storage,
         spec: container_spec(config)?,
         user: config.user.clone(),
         groups: config.groups.clone(),
-        files: provided_files(container),
+        files: provided_files(config),
         init: config.init,
         architecture: platform.architecture,
         stdio: Streams {
@@ -270,6 +226,78 @@ pub(super) fn plan(
         start: Box::new(start),
         attach,
     })
+}
+
+/// Where a guest with these layers runs, and what it has to read.
+pub(crate) struct Base {
+    pub(crate) place: Plan,
+    pub(crate) disks: Vec<Disk>,
+    pub(crate) storage: Storage,
+}
+
+/// Puts together what does not depend on the container: `layers`, the lowest first, the
+/// emulators, and the engine that `config` wants.
+pub(crate) fn base(
+    store: &Store,
+    config: &Config,
+    platform: &Platform,
+    layers: Vec<PathBuf>,
+) -> Result<Base, LaunchError> {
+    let engine = config
+        .engine
+        .as_deref()
+        .map(str::parse::<EngineKind>)
+        .transpose()?;
+    let place = dispatch::choose(&Question {
+        host: dispatch::host_architecture(),
+        image: &platform.architecture,
+        engine,
+        emulation: config.emulation,
+        isolation: config.isolation,
+        kvm: kvm(store, engine, config.emulation),
+    })?;
+    let mut partitions = layers;
+    let layer_count = partitions.len();
+    let emulators = emulators_disk(store, &place)?;
+    partitions.extend(emulators.clone());
+    let mut disks = Vec::new();
+    if !partitions.is_empty() {
+        disks.push(Disk {
+            serial: LAYERS.to_owned(),
+            source: DiskSource::Partitions(partitions),
+        });
+    }
+    let layer = |number: usize| BlockDevice {
+        serial: LAYERS.to_owned(),
+        partition: u32::try_from(number).ok(),
+    };
+    let storage = Storage {
+        layers: (1..=layer_count).rev().map(layer).collect(),
+        writable: Some(BlockDevice {
+            serial: WRITABLE.to_owned(),
+            partition: None,
+        }),
+        emulators: emulators.as_ref().map(|_| layer(layer_count + 1)),
+        binfmt: match emulators {
+            Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
+            None => Vec::new(),
+        },
+        shares: Vec::new(),
+        trees: Vec::new(),
+    };
+    Ok(Base {
+        place,
+        disks,
+        storage,
+    })
+}
+
+/// The writable layer as a disk.
+pub(crate) fn writable(path: PathBuf, durable: bool) -> Disk {
+    Disk {
+        serial: WRITABLE.to_owned(),
+        source: DiskSource::Writable { path, durable },
+    }
 }
 
 /// Whether KVM runs guests here, if that matters.
@@ -371,8 +399,7 @@ fn shares(binds: &[Bind]) -> Vec<Share> {
 }
 
 /// `/etc/hosts` and its like, as docker provides them; without a network only loopback.
-fn provided_files(container: &Container) -> Vec<ProvidedFile> {
-    let config = &container.config;
+pub(crate) fn provided_files(config: &Config) -> Vec<ProvidedFile> {
     let mut hosts = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
          fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n\

@@ -10,7 +10,7 @@ use crate::store::Store;
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryStep {
-    /// The image that the step made, where it is known: only the last one's.
+    /// The image that the step made, where it is here: the last one's, and those of builds.
     pub image: Option<Digest>,
     /// When.
     pub created: Option<Timestamp>,
@@ -52,9 +52,13 @@ pub fn history(store: &Store, image: &Image) -> Result<Vec<HistoryStep>, ImageEr
         size,
         comment: String::new(),
     }));
-    if let Some(last) = steps.last_mut() {
-        last.image = Some(image.id);
-    }
     steps.reverse();
+    // A build makes an image of every step, until its base.
+    let mut made = Some(image.id);
+    for step in &mut steps {
+        let Some(id) = made else { break };
+        step.image = Some(id);
+        made = store.parent(&id)?;
+    }
     Ok(steps)
 }

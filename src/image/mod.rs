@@ -21,6 +21,7 @@ mod pull;
 mod push;
 pub mod reference;
 pub mod registry;
+mod view;
 
 pub use commit::{Commit, commit};
 pub use error::ImageError;
@@ -29,10 +30,11 @@ pub use history::{HistoryStep, history};
 pub use local::{Image, find, get, list, load, not_found};
 pub use names::{Removed, User, Users, local_tags, remove, tag};
 pub use progress::{Progress, Silent, Step};
-pub use prune::{Pruned, prune};
+pub use prune::{Pruned, prune, prune_builds};
 pub use pull::{PullPolicy, Pulled, ensure, pull, tags};
 pub use push::push;
 pub use reference::Reference;
+pub use view::{Content, Node as ViewNode, View};
 
 #[cfg(test)]
 pub(crate) mod tests;

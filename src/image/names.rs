@@ -161,6 +161,12 @@ fn take_away(
         }
         ([one], _) if names.len() == 1 => {
             let shown = shown(&one.reference);
+            if store.has_children(&image.id)? {
+                // Builds still need it; it goes with the last of them.
+                store.remove_name(&one.reference, &one.platform)?;
+                removed.push(Removed::Untagged(shown));
+                return Ok(removed);
+            }
             if let (Some(user), false) = (users(&image.id)?.first(), force) {
                 return Err(ImageError::Conflict(format!(
                     "unable to remove repository reference \"{shown}\" (must force) - container \
@@ -201,6 +207,12 @@ fn delete(
             short(&user.container)
         )));
     }
+    if store.has_children(&image.id)? {
+        return Err(ImageError::Conflict(format!(
+            "unable to delete {shown} (cannot be forced) - image has dependent child images"
+        )));
+    }
+    let mut parent = store.parent(&image.id)?;
     store.remove_image(&image.id)?;
     let untagged = image
         .names
@@ -210,6 +222,19 @@ fn delete(
         .map(Removed::Untagged);
     removed.extend(untagged);
     removed.push(Removed::Deleted(image.id));
+    // The steps that led to it go too, as far as nothing else needs them.
+    while let Some(id) = parent {
+        let needed = store.has_children(&id)?
+            || !store.names_of(&id)?.is_empty()
+            || !store.repo_digests_of(&id)?.is_empty()
+            || !users(&id)?.is_empty();
+        if needed {
+            break;
+        }
+        parent = store.parent(&id)?;
+        store.remove_image(&id)?;
+        removed.push(Removed::Deleted(id));
+    }
     store.collect_garbage()?;
     Ok(())
 }

@@ -374,8 +374,8 @@ impl Task<'_> {
         };
         let mut names = NewNames {
             platform: resolved.listed.map(|platform| platform.to_string()),
-            references: Vec::new(),
             digests: vec![(self.reference.canonical_name(), resolved.top)],
+            ..NewNames::default()
         };
         let id = resolved.manifest.config.digest;
         let mut is_new = true;

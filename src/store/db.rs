@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, containers, events, images, volumes};
+use super::{StoreError, builds, containers, events, images, volumes};
 use crate::image::digest::Digest;
 
 /// Every change of the schema, oldest first. The database counts how many it has seen; an entry
@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     containers::SCHEMA,
     volumes::SCHEMA,
     events::SCHEMA,
+    builds::SCHEMA,
 ];
 
 /// How long a command waits for another one's transaction.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, TempFile};
 
 /// Size of a writable layer in bytes; it takes only what is written.
 pub const WRITABLE_SIZE: u64 = 16 << 30;
@@ -70,6 +70,15 @@ impl Store {
     fn template_path(&self) -> PathBuf {
         let name = format!("writable-template-{TEMPLATE_VERSION}.ext4");
         self.paths.root.join(name)
+    }
+
+    /// A writable disk that goes when it is dropped, or with its process.
+    pub fn scratch_disk(&self) -> Result<TempFile, DiskError> {
+        let template = self.template()?;
+        let disk = self.temp_file("disk")?;
+        clone_into(&template, disk.file())
+            .map_err(|source| StoreError::io("make the writable layer", disk.path(), source))?;
+        Ok(disk)
     }
 
     fn template(&self) -> Result<PathBuf, DiskError> {
@@ -135,8 +144,11 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// Copies the data of `from` and leaves its holes holes.
 fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
+    clone_into(from, &create(to)?)
+}
+
+fn clone_into(from: &Path, target: &File) -> io::Result<()> {
     let source = File::open(from)?;
-    let target = create(to)?;
     let length = source.metadata()?.len();
     target.set_len(length)?;
     let mut position: i64 = 0;
@@ -147,7 +159,7 @@ fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         };
         let end = lseek(&source, start, Whence::SeekHole)?;
-        copy_range(&source, &target, start, end)?;
+        copy_range(&source, target, start, end)?;
         position = end;
     }
 }

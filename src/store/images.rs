@@ -128,6 +128,10 @@ pub struct NewNames {
     pub references: Vec<String>,
     /// Repository and digest.
     pub digests: Vec<(String, Digest)>,
+    /// The image that a build made it of.
+    pub parent: Option<Digest>,
+    /// What else a build would have to repeat exactly to get the same image again.
+    pub step: Option<Digest>,
 }
 
 impl Store {
@@ -292,6 +296,7 @@ impl Store {
                     params![repository, digest, image.id],
                 )?;
             }
+            super::builds::record(tx, &image.id, names)?;
             Ok(!known)
         })
     }

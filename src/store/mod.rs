@@ -13,6 +13,7 @@
 //! The next command to open the store deletes what killed ones left, and can say so
 //! ([`Store::repairs`]).
 
+mod builds;
 mod containers;
 mod db;
 mod disks;

@@ -138,6 +138,8 @@ fn every_command_is_in_the_table() {
         "network",
         "system",
         "kernel",
+        "builder",
+        "buildx",
     ];
     let mut wrong = Vec::new();
     let mut check = |command: String| {
@@ -158,6 +160,7 @@ fn every_command_is_in_the_table() {
                 ("container", "ls") => "ps",
                 ("image", "ls") => "images",
                 ("image", "rm") => "rmi",
+                ("buildx", "prune") => "builder prune",
                 (_, command) => command,
             };
             if command != "help" && !(table.contains_key(top) && command != "inspect") {

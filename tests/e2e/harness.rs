@@ -84,7 +84,10 @@ impl Hull {
     pub fn unprivileged() -> Self {
         const NOBODY_IN_PARTICULAR: u32 = 54321;
         let superuser = nix::unistd::geteuid().is_root();
-        let own = tempfile::Builder::new().prefix("hull-user-").tempdir().unwrap();
+        let own = tempfile::Builder::new()
+            .prefix("hull-user-")
+            .tempdir()
+            .unwrap();
         let user = superuser.then_some(NOBODY_IN_PARTICULAR);
         std::os::unix::fs::chown(own.path(), user, user).unwrap();
         Self {

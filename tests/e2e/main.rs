@@ -11,6 +11,7 @@
 )]
 
 mod archive;
+mod build;
 mod cli_table;
 mod concurrency;
 mod container_view;

@@ -8,7 +8,9 @@ use crate::leftovers;
 
 /// The host's user that a process runs as.
 fn user_of(pid: &str) -> u32 {
-    std::fs::metadata(Path::new("/proc").join(pid)).unwrap().uid()
+    std::fs::metadata(Path::new("/proc").join(pid))
+        .unwrap()
+        .uid()
 }
 
 #[test]
@@ -18,7 +20,16 @@ fn an_unprivileged_user_does_everything() {
     assert_ne!(owner, 0);
     hull.ok(&["pull", "-q", "busybox"]);
     assert_eq!(hull.ok(&["run", "--rm", "busybox", "id", "-u"]), "0");
-    let out = hull.run(&["run", "--rm", "-u", "65534", "busybox", "sh", "-c", "id -u; exit 7"]);
+    let out = hull.run(&[
+        "run",
+        "--rm",
+        "-u",
+        "65534",
+        "busybox",
+        "sh",
+        "-c",
+        "id -u; exit 7",
+    ]);
     assert_eq!((out.code, out.stdout.as_str()), (7, "65534\n"), "{out:?}");
 
     // Every process of it is the user's or of the machine's own user, none is root's.
@@ -26,14 +37,35 @@ fn an_unprivileged_user_does_everything() {
     std::fs::create_dir(&share).unwrap();
     std::os::unix::fs::chown(&share, Some(owner), Some(owner)).unwrap();
     let volume = format!("{}:/share", share.display());
-    let check = ["--health-cmd", "test -e /data/well", "--health-interval", "100ms"];
-    let rest = ["--restart", "always", "-v", &volume, "-v", "data:/data", "busybox", "sleep", "1000"];
+    let check = [
+        "--health-cmd",
+        "test -e /data/well",
+        "--health-interval",
+        "100ms",
+    ];
+    let rest = [
+        "--restart",
+        "always",
+        "-v",
+        &volume,
+        "-v",
+        "data:/data",
+        "busybox",
+        "sleep",
+        "1000",
+    ];
     let running = hull.background(&[&check[..], &rest].concat());
     let id = running.id.as_str();
     for field in ["{{.SupervisorPid}}", "{{.State.Pid}}"] {
         assert_ne!(user_of(&hull.field(id, field)), 0, "{field}");
     }
-    hull.ok(&["exec", id, "sh", "-c", "echo x > /share/f; touch /data/well"]);
+    hull.ok(&[
+        "exec",
+        id,
+        "sh",
+        "-c",
+        "echo x > /share/f; touch /data/well",
+    ]);
     assert_eq!(std::fs::metadata(share.join("f")).unwrap().uid(), owner);
     eventually("it is healthy", || {
         hull.field(id, "{{.State.Health.Status}}") == "healthy"
@@ -46,7 +78,10 @@ fn an_unprivileged_user_does_everything() {
     hull.ok(&["cp", file.to_str().unwrap(), &format!("{id}:/in")]);
     assert_eq!(hull.ok(&["exec", id, "cat", "/in"]), "from the host");
     hull.ok(&["commit", id, "mine"]);
-    assert_eq!(hull.ok(&["run", "--rm", "mine", "cat", "/in"]), "from the host");
+    assert_eq!(
+        hull.ok(&["run", "--rm", "mine", "cat", "/in"]),
+        "from the host"
+    );
     let machine: i32 = hull.field(id, "{{.State.Pid}}").parse().unwrap();
     hull.ok(&["restart", "-t", "0", id]);
     assert!(!alive(machine));

@@ -106,6 +106,8 @@ pub struct Agent {
     next_key: u64,
     scratch: Vec<u8>,
     merged: Option<Merged>,
+    /// Whether the writable layer is new and waits for a container.
+    sealed: bool,
     container: Option<Container>,
     /// Processes to start when others have started, with their connections.
     queue: VecDeque<(u64, Box<Exec>)>,
@@ -133,6 +135,7 @@ impl Agent {
             next_key: 1,
             scratch: flow::scratch(),
             merged: None,
+            sealed: false,
             container: None,
             queue: VecDeque::new(),
             shutdown: Vec::new(),

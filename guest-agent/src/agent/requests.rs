@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use guest_agent::protocol::{
-    AgentError, ErrorKind, Exec, MAIN_PROCESS, Request, Resize, Response, Signal, Start, VERSION,
-    Work,
+    AgentError, ErrorKind, Exec, MAIN_PROCESS, Request, Resize, Response, Signal, Start, Task,
+    VERSION, Work,
 };
 
 use super::connection::RequestFrame;
@@ -52,6 +52,7 @@ impl Agent {
                 return self.start_queued();
             }
             Request::Work(work) => self.work(connection, &work),
+            Request::Seal => self.seal().map(|()| Some(DONE)),
             Request::Freeze(on) => self.freeze(on).map(|()| Some(DONE)),
             Request::LimitProcesses(limit) => {
                 let limited = self.setup.cgroup.limit_processes(limit);
@@ -71,7 +72,7 @@ impl Agent {
     }
 
     fn start(&mut self, connection: u64, start: &Start) -> Result<Option<Response>> {
-        if self.merged.is_some() {
+        if self.merged.is_some() && !self.sealed {
             return Err(invalid("this guest has its container already"));
         }
         if start.clock_ns != 0 {
@@ -81,11 +82,14 @@ impl Agent {
         if !start.entropy.is_empty() {
             crate::boot::add_entropy(&start.entropy)?;
         }
-        let devices = self.devices()?;
-        let storage = &start.storage;
-        binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
+        if self.merged.is_none() {
+            let devices = self.devices()?;
+            let storage = &start.storage;
+            binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
+            self.merged = Some(layers::assemble(storage, &devices, false)?);
+        }
+        self.sealed = false;
         self.setup.cgroup.limit(&start.spec.linux.resources)?;
-        self.merged = Some(layers::assemble(storage, &devices, false)?);
         let spawned = spawn::start(start, &self.setup.common, &self.setup.cgroup)?;
         self.container = Some(Container {
             init: Rc::clone(&spawned.child),
@@ -127,13 +131,38 @@ impl Agent {
     }
 
     fn work(&mut self, connection: u64, work: &Work) -> Result<Option<Response>> {
-        if self.merged.is_none() {
-            let devices = self.devices()?;
-            self.merged = Some(layers::assemble(&work.storage, &devices, true)?);
-        }
+        let merged = match self.merged.take() {
+            Some(merged) => merged,
+            None => {
+                let (storage, devices) = (&work.storage, self.devices()?);
+                if matches!(work.task, Task::Fill { .. }) {
+                    // A container will follow.
+                    binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
+                    self.sealed = true;
+                }
+                layers::assemble(storage, &devices, true)?
+            }
+        };
+        let merged = self.merged.insert(merged);
         let cgroup = self.setup.cgroup.path();
-        let spawned = spawn::work(work, self.container.as_ref(), cgroup)?;
+        let spawned = spawn::work(work, self.container.as_ref(), merged, cgroup)?;
         self.adopt(connection, Role::Work, spawned)
+    }
+
+    /// What was written becomes a layer, and the guest is ready for another container.
+    fn seal(&mut self) -> Result<()> {
+        if self.processes.values().any(Process::is_alive) {
+            return Err(invalid("something still runs on the writable layer"));
+        }
+        let merged = self.merged.as_mut();
+        merged
+            .ok_or_else(|| invalid("there is no writable layer yet"))?
+            .seal()?;
+        self.processes
+            .retain(|_, process| process.role != Role::Main);
+        self.container = None;
+        self.sealed = true;
+        Ok(())
     }
 
     fn freeze(&self, on: bool) -> Result<()> {

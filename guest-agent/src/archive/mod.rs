@@ -6,7 +6,7 @@
 mod pack;
 mod unpack;
 
-pub use pack::{Packer, Records};
+pub use pack::{Member, MemberKind, Packer, Records};
 pub use unpack::{Owner, Unpack, unpack};
 
 #[cfg(test)]

@@ -21,6 +21,44 @@ const MAX_SIZE: u64 = 0o777_7777_7777;
 /// PAX records of one entry.
 pub type Records = Vec<(String, Vec<u8>)>;
 
+/// Something to put into an archive.
+#[derive(Debug, Clone)]
+pub struct Member<'a> {
+    /// Its name; directories need no slash.
+    pub name: &'a Path,
+    /// What it is.
+    pub kind: MemberKind<'a>,
+    /// Permission, set-id and sticky bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Seconds since 1970.
+    pub mtime: i64,
+    /// Extended attributes.
+    pub records: Records,
+}
+
+/// What a member of an archive is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberKind<'a> {
+    /// A file of so many bytes.
+    File(u64),
+    /// A directory.
+    Directory,
+    /// A symbolic link to this.
+    Symlink(&'a Path),
+    /// Another name of this member.
+    Link(&'a Path),
+    /// A character device.
+    Char(u32, u32),
+    /// A block device.
+    Block(u32, u32),
+    /// A named pipe.
+    Fifo,
+}
+
 /// Writes an archive.
 pub struct Packer<W: Write> {
     builder: Builder<BufWriter<W>>,
@@ -123,13 +161,57 @@ impl<W: Write> Packer<W> {
         self.builder.append(&header, content)
     }
 
-    fn append(&mut self, path: &Path, name: &Path, metadata: &Metadata) -> io::Result<()> {
-        let kind = metadata.file_type();
+    /// Adds a member; `content` is a file's, padded or cut to its size.
+    pub fn member(&mut self, member: Member<'_>, content: impl Read) -> io::Result<()> {
         let mut header = Header::new_ustar();
-        header.set_size(0);
-        let mut target = None;
+        let mut records = member.records;
+        let (kind, target, size) = match member.kind {
+            MemberKind::File(size) => (EntryType::Regular, None, size),
+            MemberKind::Directory => (EntryType::Directory, None, 0),
+            MemberKind::Symlink(target) => (EntryType::Symlink, Some(target), 0),
+            MemberKind::Link(target) => (EntryType::Link, Some(target), 0),
+            MemberKind::Char(..) => (EntryType::Char, None, 0),
+            MemberKind::Block(..) => (EntryType::Block, None, 0),
+            MemberKind::Fifo => (EntryType::Fifo, None, 0),
+        };
+        header.set_entry_type(kind);
+        if let MemberKind::Char(major, minor) | MemberKind::Block(major, minor) = member.kind {
+            header.set_device_major(major)?;
+            header.set_device_minor(minor)?;
+        }
+        let mut path = member.name.as_os_str().as_bytes().to_vec();
+        if kind == EntryType::Directory {
+            path.push(b'/');
+        }
+        let target = target.map(|t| t.as_os_str().as_bytes()).unwrap_or_default();
+        if let Some(fields) = header.as_ustar_mut() {
+            put(&mut fields.name, &path, "path", &mut records);
+            put(&mut fields.linkname, target, "linkpath", &mut records);
+        }
+        let (uid, gid) = (u64::from(member.uid), u64::from(member.gid));
+        header.set_uid(number("uid", uid, MAX_ID, &mut records));
+        header.set_gid(number("gid", gid, MAX_ID, &mut records));
+        header.set_size(size);
+        if size > MAX_SIZE {
+            records.push(("size".to_owned(), size.to_string().into_bytes()));
+        }
+        header.set_mode(member.mode & 0o7777);
+        if let Ok(time) = u64::try_from(member.mtime) {
+            header.set_mtime(number("mtime", time, MAX_SIZE, &mut records));
+        } else {
+            header.set_mtime(0);
+            records.push(("mtime".to_owned(), member.mtime.to_string().into_bytes()));
+        }
+        // The size is promised: a file that shrinks is padded, one that grows is cut.
+        let content = content.chain(io::repeat(0)).take(size);
+        self.finish_entry(header, &records, content)
+    }
+
+    fn append(&mut self, path: &Path, name: &Path, metadata: &Metadata) -> io::Result<()> {
+        let file_type = metadata.file_type();
         let mut content = None;
-        let first = if metadata.nlink() > 1 && !kind.is_dir() {
+        let target;
+        let first = if metadata.nlink() > 1 && !file_type.is_dir() {
             let id = (metadata.dev(), metadata.ino());
             let first = self.links.get(&id).cloned();
             if first.is_none() {
@@ -139,62 +221,56 @@ impl<W: Write> Packer<W> {
         } else {
             None
         };
-        if let Some(first) = first {
-            header.set_entry_type(EntryType::Link);
-            target = Some(first);
-        } else if kind.is_dir() {
-            header.set_entry_type(EntryType::Directory);
-        } else if kind.is_symlink() {
-            header.set_entry_type(EntryType::Symlink);
-            target = Some(fs::read_link(path)?);
-        } else if kind.is_file() {
+        let device = || {
+            let (major, minor) = (
+                nix::sys::stat::major(metadata.rdev()),
+                nix::sys::stat::minor(metadata.rdev()),
+            );
+            (major as u32, minor as u32)
+        };
+        let kind = if let Some(first) = &first {
+            MemberKind::Link(first)
+        } else if file_type.is_dir() {
+            MemberKind::Directory
+        } else if file_type.is_symlink() {
+            target = fs::read_link(path)?;
+            MemberKind::Symlink(&target)
+        } else if file_type.is_file() {
             // Non-blocking and not through a link, should the container have swapped it.
             let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
             let opened = File::options().read(true).custom_flags(flags).open(path);
             let Some(file) = gone_is_none(opened)? else {
                 return Ok(());
             };
-            header.set_entry_type(EntryType::Regular);
             content = Some(file);
-        } else if kind.is_char_device() || kind.is_block_device() {
-            let char = kind.is_char_device();
-            header.set_entry_type(if char {
-                EntryType::Char
-            } else {
-                EntryType::Block
-            });
-            header.set_device_major(nix::sys::stat::major(metadata.rdev()) as u32)?;
-            header.set_device_minor(nix::sys::stat::minor(metadata.rdev()) as u32)?;
-        } else if kind.is_fifo() {
-            header.set_entry_type(EntryType::Fifo);
+            MemberKind::File(metadata.size())
+        } else if file_type.is_char_device() {
+            let (major, minor) = device();
+            MemberKind::Char(major, minor)
+        } else if file_type.is_block_device() {
+            let (major, minor) = device();
+            MemberKind::Block(major, minor)
+        } else if file_type.is_fifo() {
+            MemberKind::Fifo
         } else {
             // Archives have no sockets.
             return Ok(());
-        }
-        let size = if content.is_some() {
-            metadata.size()
-        } else {
-            0
         };
-        let mut records = match header.entry_type() {
-            EntryType::Link => Records::new(),
-            _ => (self.attributes)(path)?,
-        };
-        fill(
-            &mut header,
+        let member = Member {
             name,
-            target.as_deref(),
-            metadata,
-            size,
-            &mut records,
-        );
+            kind,
+            mode: metadata.mode(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mtime: metadata.mtime(),
+            records: match kind {
+                MemberKind::Link(_) => Records::new(),
+                _ => (self.attributes)(path)?,
+            },
+        };
         match content {
-            // The size is promised: a file that shrinks is padded, one that grows is cut.
-            Some(file) => {
-                let content = file.chain(io::repeat(0)).take(size);
-                self.finish_entry(header, &records, content)
-            }
-            None => self.finish_entry(header, &records, io::empty()),
+            Some(file) => self.member(member, file),
+            None => self.member(member, io::empty()),
         }
     }
 }
@@ -214,42 +290,6 @@ fn gone_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Ok(value) => Ok(Some(value)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
-    }
-}
-
-fn fill(
-    header: &mut Header,
-    name: &Path,
-    target: Option<&Path>,
-    metadata: &Metadata,
-    size: u64,
-    records: &mut Records,
-) {
-    let mut path = name.as_os_str().as_bytes().to_vec();
-    if header.entry_type() == EntryType::Directory {
-        path.push(b'/');
-    }
-    let (uid, gid) = (u64::from(metadata.uid()), u64::from(metadata.gid()));
-    let target = target.map(|t| t.as_os_str().as_bytes()).unwrap_or_default();
-    if let Some(fields) = header.as_ustar_mut() {
-        put(&mut fields.name, &path, "path", records);
-        put(&mut fields.linkname, target, "linkpath", records);
-    }
-    header.set_uid(number("uid", uid, MAX_ID, records));
-    header.set_gid(number("gid", gid, MAX_ID, records));
-    header.set_size(size);
-    if size > MAX_SIZE {
-        records.push(("size".to_owned(), size.to_string().into_bytes()));
-    }
-    header.set_mode(metadata.mode() & 0o7777);
-    if let Ok(time) = u64::try_from(metadata.mtime()) {
-        header.set_mtime(number("mtime", time, MAX_SIZE, records));
-    } else {
-        header.set_mtime(0);
-        records.push((
-            "mtime".to_owned(),
-            metadata.mtime().to_string().into_bytes(),
-        ));
     }
 }
 

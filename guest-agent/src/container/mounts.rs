@@ -4,13 +4,14 @@
 //! first, each at a place that was resolved inside the root.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use guest_agent::parse::mount_options::{self, attr};
 use guest_agent::protocol::runtime::Mount;
-use guest_agent::protocol::{ProvidedFile, Share, Start};
+use guest_agent::protocol::{ProvidedFile, Share, Start, Tree};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
@@ -18,7 +19,7 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use super::copy_up;
 use super::root::{Kind, Root};
 use crate::error::{Result, guest, invalid, reason};
-use crate::storage::filesystem;
+use crate::storage::{TREES, filesystem};
 use crate::sys::mount::{attach, attach_at, clone_tree, set_attributes};
 
 /// Where provided files live until they are bound; the agent's tree only.
@@ -34,6 +35,7 @@ pub struct Mounted {
 enum Source<'a> {
     Virtual(&'a Mount),
     Share(&'a Share),
+    Tree(&'a Tree),
     File(usize, &'a ProvidedFile),
 }
 
@@ -45,6 +47,9 @@ pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
     }
     for share in &start.storage.shares {
         all.push((PathBuf::from(&share.destination), Source::Share(share)));
+    }
+    for tree in &start.storage.trees {
+        all.push((PathBuf::from(&tree.destination), Source::Tree(tree)));
     }
     for (index, file) in start.files.iter().enumerate() {
         all.push((PathBuf::from(&file.path), Source::File(index, file)));
@@ -71,6 +76,7 @@ pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
                 }
             }
             Source::Share(share) => share_mount(share, root, &mut tags)?,
+            Source::Tree(tree) => tree_mount(tree, root)?,
             Source::File(index, file) => {
                 let source = match &files {
                     Some(files) => files.lookup(Path::new(&index.to_string())),
@@ -199,6 +205,31 @@ fn share_mount(share: &Share, root: &Root, tags: &mut BTreeMap<String, Root>) ->
             .map_err(|e| guest("cannot make a share read-only", reason(e)))?;
     }
     place(&tree, root, Path::new(&share.destination), kind)
+}
+
+/// Binds a tree that the host brought.
+fn tree_mount(tree: &Tree, root: &Root) -> Result<()> {
+    let missing = |e| guest(format!("cannot find {} to mount", tree.subpath), reason(e));
+    let path = CString::new(format!("{TREES}/{}", tree.name)).unwrap_or_default();
+    let whole = Root::open(&path).map_err(missing)?;
+    let subpath = match tree.subpath.trim_start_matches('/') {
+        "" => ".",
+        path => path,
+    };
+    let source = whole.lookup(Path::new(subpath)).map_err(missing)?;
+    let mode = fstat(&source).map_err(missing)?.st_mode;
+    let directory = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
+    let mounted = clone(&source, false, &tree.destination)?;
+    if tree.read_only {
+        set_attributes(mounted.as_fd(), attr::RDONLY, 0, false)
+            .map_err(|e| guest("cannot make a mount read-only", reason(e)))?;
+    }
+    let kind = if directory {
+        Kind::Directory
+    } else {
+        Kind::File
+    };
+    place(&mounted, root, Path::new(&tree.destination), kind)
 }
 
 /// Writes the provided files into a tmpfs of their own, named by their index.

@@ -19,6 +19,7 @@ use super::launch::{Common, Launch, Streams, set_oom_score};
 use super::report::{self, Reporter, Reports};
 use super::{pty, rootfs, work};
 use crate::error::{Result, guest, invalid, reason};
+use crate::storage::layers::Merged;
 use crate::sys::task::{self, Child};
 
 /// A child and the agent's ends of everything that leads to it.
@@ -225,12 +226,18 @@ fn fork_into(container: &Container, common: &Common, cgroup: &Cgroup) -> Result<
 }
 
 /// Starts the agent's own work, beside the container when there is one.
-pub fn work(work: &Work, container: Option<&Container>, cgroup: &Path) -> Result<Spawned> {
-    let (ends, streams) = pipes(matches!(work.task, Task::Extract { .. })).map_err(failed)?;
+pub fn work(
+    work: &Work,
+    container: Option<&Container>,
+    merged: &Merged,
+    cgroup: &Path,
+) -> Result<Spawned> {
+    let takes_input = matches!(work.task, Task::Extract { .. } | Task::Fill { .. });
+    let (ends, streams) = pipes(takes_input).map_err(failed)?;
     let (reports, reporter) = report::channel().map_err(failed)?;
     let Some(child) = task::clone(0, None).map_err(failed)? else {
         be_child(&reporter, || {
-            work::run(work, container, cgroup, streams, &reporter)
+            work::run(work, container, merged, cgroup, streams, &reporter)
         })
     };
     drop(streams);

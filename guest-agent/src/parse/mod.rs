@@ -4,7 +4,11 @@
 //! system call, and never panics; it is what the property tests and fuzz targets drive.
 
 pub mod accounts;
+#[cfg(feature = "agent")]
 pub mod binfmt;
+#[cfg(feature = "agent")]
 pub mod elf;
+#[cfg(feature = "agent")]
 pub mod mount_options;
+#[cfg(feature = "agent")]
 pub mod shebang;

@@ -17,7 +17,8 @@ pub struct Envelope {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Assemble the root and start the container's first process; once per guest.
+    /// Assemble the root and start the container's first process; once per guest, and again
+    /// after each [`Request::Seal`].
     Start(Box<Start>),
     /// Run one more process in the started container.
     Exec(Box<Exec>),
@@ -27,6 +28,9 @@ pub enum Request {
     Resize(Resize),
     /// Do something with the container's files or about its processes.
     Work(Box<super::Work>),
+    /// Make the writable layer, in which nothing may run any more, the topmost of the layers
+    /// and begin an empty one above it.
+    Seal,
     /// Stop all processes of the container where they are, or let them go on.
     Freeze(bool),
     /// Change the most processes at once; without a number, any.
@@ -49,6 +53,22 @@ pub struct Storage {
     pub binfmt: Vec<BinfmtRule>,
     /// Host directories and files, in mount order.
     pub shares: Vec<Share>,
+    /// Trees that [`super::Task::Fill`] brought.
+    #[serde(default)]
+    pub trees: Vec<Tree>,
+}
+
+/// A tree beside the container's files, mounted into the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// As [`super::Task::Fill`] called it.
+    pub name: String,
+    /// What of it to mount; all when empty.
+    pub subpath: String,
+    /// Absolute path in the container; created when missing.
+    pub destination: String,
+    /// Whether writes are refused.
+    pub read_only: bool,
 }
 
 /// A virtio-blk device, found by its serial, or one of its partitions.

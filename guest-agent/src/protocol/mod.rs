@@ -24,7 +24,7 @@ pub use message::*;
 pub use work::*;
 
 /// Changes whenever an older peer could misread a frame or a message.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The vsock port on which the agent listens in the guest.
 pub const AGENT_PORT: u32 = 1024;

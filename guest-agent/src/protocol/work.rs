@@ -50,11 +50,28 @@ pub enum Task {
     /// What the writable layer changes, a [`Change`] as JSON per line, sorted.
     Changes,
     /// What the writable layer changes as an image layer's archive.
-    Layer,
+    Layer(Layering),
+    /// An archive as a tree beside the container's files, for [`super::Tree`]; one of the same
+    /// name is replaced.
+    Fill {
+        /// Letters and digits.
+        name: String,
+    },
     /// The container's processes, a [`ProcessInfo`] as JSON per line.
     Processes,
     /// What the container uses: a [`Usage`] as JSON.
     Usage,
+}
+
+/// How a layer is made of what was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layering {
+    /// No file's time is later than this, in seconds since 1970: not in the archive, and not
+    /// in the writable layer either.
+    pub latest: Option<i64>,
+    /// Absolute paths of empty files and directories that exist only because something was
+    /// mounted there; they are removed first.
+    pub stubs: Vec<String>,
 }
 
 /// What is at a path.

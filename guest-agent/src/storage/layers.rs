@@ -28,6 +28,10 @@ const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 pub struct Merged {
     /// Whether the writable layer is a disk, which must be left whole.
     on_disk: bool,
+    /// The read-only layers' directories, the topmost first.
+    lower: Vec<String>,
+    /// How many writable layers were sealed.
+    sealed: usize,
 }
 
 /// Mounts what `storage` says, for writing or only for reading.
@@ -77,24 +81,51 @@ pub fn assemble(storage: &Storage, devices: &Devices, read_only: bool) -> Result
             0,
         )?
     } else {
-        let mut options: Vec<(&str, Option<&str>)> = lower
-            .iter()
-            .map(|path| ("lowerdir+", Some(path.as_str())))
-            .collect();
-        let extra = format!("{LAYERS}/none");
-        if upper {
-            options.push(("upperdir", Some("/writable/upper")));
-            options.push(("workdir", Some("/writable/work")));
-        } else if lower.len() == 1 {
-            make_directory(&extra)?;
-            options.push(("lowerdir+", Some(&extra)));
-        }
-        filesystem::mount("overlay", "overlay", options, 0)?
+        overlay(&lower, upper.then_some(0))?
     };
     attach_at(&root, MERGED).map_err(|e| guest("cannot attach the merged root", e))?;
     Ok(Merged {
         on_disk: storage.writable.is_some(),
+        lower,
+        sealed: 0,
     })
+}
+
+/// Stacks directories, the topmost first, for reading or below the writable layer with this
+/// number.
+pub fn overlay(lower: &[String], writable: Option<usize>) -> Result<OwnedFd> {
+    let mut options: Vec<(&str, Option<&str>)> = lower
+        .iter()
+        .map(|path| ("lowerdir+", Some(path.as_str())))
+        .collect();
+    let (upper, work) = match writable {
+        Some(number) => (upper_directory(number), work_directory(number)),
+        None => (format!("{LAYERS}/none"), String::new()),
+    };
+    if writable.is_some() {
+        options.push(("upperdir", Some(&upper)));
+        options.push(("workdir", Some(&work)));
+    } else if lower.len() == 1 {
+        // overlayfs wants two.
+        make_directory(&upper)?;
+        options.push(("lowerdir+", Some(&upper)));
+    }
+    Ok(filesystem::mount("overlay", "overlay", options, 0)?)
+}
+
+/// The directory of a writable layer.
+fn upper_directory(number: usize) -> String {
+    match number {
+        0 => "/writable/upper".to_owned(),
+        number => format!("/writable/upper.{number}"),
+    }
+}
+
+fn work_directory(number: usize) -> String {
+    match number {
+        0 => "/writable/work".to_owned(),
+        number => format!("/writable/work.{number}"),
+    }
 }
 
 fn attach_writable(root: &OwnedFd) -> Result<()> {
@@ -120,6 +151,34 @@ fn make_directory(path: &str) -> Result<()> {
 }
 
 impl Merged {
+    /// The read-only layers' directories, the topmost first.
+    pub fn lower(&self) -> &[String] {
+        &self.lower
+    }
+
+    /// The directory of the writable layer.
+    pub fn upper(&self) -> String {
+        upper_directory(self.sealed)
+    }
+
+    /// Makes the writable layer one to read only and begins another above it.
+    pub fn seal(&mut self) -> Result<()> {
+        if self.lower.len() >= MAX_LAYERS {
+            return Err(invalid(format!(
+                "too many layers, overlayfs stacks {MAX_LAYERS}"
+            )));
+        }
+        // Whatever still holds the old root can only read what nothing changes any more.
+        umount2(MERGED, MntFlags::MNT_DETACH)
+            .map_err(|e| guest("cannot unmount the merged root", e))?;
+        self.lower.insert(0, self.upper());
+        self.sealed += 1;
+        make_directory(&upper_directory(self.sealed))?;
+        make_directory(&work_directory(self.sealed))?;
+        let root = overlay(&self.lower, Some(self.sealed))?;
+        attach_at(&root, MERGED).map_err(|e| guest("cannot attach the merged root", e))
+    }
+
     /// Unmounts the root and the writable layer; afterwards the disk is whole.
     pub fn take_apart(self) -> Result<()> {
         let root_is_free = umount2(MERGED, MntFlags::empty());

@@ -16,3 +16,5 @@ pub const WRITABLE: &std::ffi::CStr = c"/writable";
 pub const EMULATORS: &std::ffi::CStr = c"/emulators";
 /// Layers are mounted on numbered directories in here.
 pub const LAYERS: &str = "/layers";
+/// Trees that the host brought are directories in here.
+pub const TREES: &str = "/writable/trees";

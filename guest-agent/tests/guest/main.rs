@@ -9,5 +9,6 @@
 mod harness;
 mod processes;
 mod root;
+mod steps;
 mod streams;
 mod talk;

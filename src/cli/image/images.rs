@@ -1,6 +1,6 @@
 //! `images`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use crate::cli::context::Context;
 use crate::cli::format::{Column, print, print_rows};
 use crate::cli::human;
+use crate::image::digest::Digest;
 use crate::image::{self, Filter, Image, Reference};
 
 /// Options of `images`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Show all images (hull has no intermediate ones to hide)
+    /// Show all images, also those of builds' steps
     #[arg(short, long)]
     all: bool,
     /// Show digests
@@ -91,7 +92,12 @@ pub fn rows(args: &Args, context: &Context) -> anyhow::Result<Vec<Value>> {
         filter.add_reference(name);
     }
     let mut rows = Vec::new();
+    let parents: BTreeSet<Digest> = context.store.parents()?.into_values().collect();
     for image in image::list(&context.store)? {
+        let nameless = image.names.is_empty() && image.digests.is_empty();
+        if nameless && !args.all && parents.contains(&image.id) {
+            continue;
+        }
         if filter.matches(&image) {
             rows.extend(rows_of(&image, &filter, args));
         }

@@ -64,11 +64,13 @@ fn value(context: &Context, image: &Image) -> Value {
         .map(|layer| context.store.layer_path(layer).display().to_string())
         .collect();
     layers.reverse();
+    let parent = context.store.parent(&image.id).ok().flatten();
+    let parent = parent.map_or_else(String::new, |parent| parent.to_string());
     let mut value = json!({
         "Id": image.id,
         "RepoTags": image.names,
         "RepoDigests": image.digests,
-        "Parent": "",
+        "Parent": parent,
         "Comment": comment.unwrap_or_else(|| text("comment")),
         "Created": image.created.clone().unwrap_or_default(),
         "DockerVersion": text("docker_version"),

@@ -48,6 +48,8 @@ pub enum Command {
 /// Commands under `image`.
 #[derive(Debug, Subcommand)]
 pub enum Group {
+    /// Build an image from a Dockerfile
+    Build(Box<super::build::Args>),
     /// Download an image from a registry
     Pull(pull::Args),
     /// Upload an image to a registry
@@ -92,6 +94,7 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
 /// Runs a command under `image`.
 pub fn run_group(command: Group, context: &Context) -> anyhow::Result<ExitCode> {
     match command {
+        Group::Build(args) => super::build::run(&args, context),
         Group::Pull(args) => pull::run(&args, context),
         Group::Push(args) => push::run(&args, context),
         Group::Ls(args) => images::run(&args, context),

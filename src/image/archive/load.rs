@@ -311,7 +311,7 @@ impl Loader<'_> {
         let names = NewNames {
             platform,
             references: references.iter().map(Reference::canonical).collect(),
-            digests: Vec::new(),
+            ..NewNames::default()
         };
         let (image, _) = assemble::store(self.store, self.lease, parts, &names)?;
         Ok(Loaded {

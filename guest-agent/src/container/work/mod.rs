@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use guest_agent::archive::{Owner, Packer, Records, Unpack, unpack};
@@ -28,7 +28,8 @@ use super::report::Reporter;
 use super::root::Root;
 use super::spawn::Container;
 use crate::error::{Result, guest, invalid, reason};
-use crate::storage::MERGED;
+use crate::storage::layers::Merged;
+use crate::storage::{MERGED, TREES};
 use crate::sys::io::{adopt, replace_standard};
 use crate::sys::{task, xattr};
 
@@ -36,6 +37,7 @@ use crate::sys::{task, xattr};
 pub fn run(
     work: &Work,
     container: Option<&Container>,
+    merged: &Merged,
     cgroup: &Path,
     streams: Streams,
     reporter: &Reporter,
@@ -48,7 +50,7 @@ pub fn run(
     else {
         return Err(invalid("this work needs pipes"));
     };
-    enter(work, container)?;
+    enter(work, container, merged)?;
     let failed = |e| guest("cannot set up the standard streams", reason(e));
     if let Some(stdin) = &stdin {
         replace_standard(stdin.as_fd(), 0).map_err(failed)?;
@@ -66,8 +68,9 @@ pub fn run(
         Task::Export => export(output),
         Task::Stat { path, follow } => stat(path, *follow).and_then(|s| say(output, &s)),
         Task::Archive { path, follow, name } => archive(path, *follow, name, output),
-        Task::Changes => upper::print_changes(output),
-        Task::Layer => upper::layer(output),
+        Task::Changes => upper::print_changes(&merged.upper(), output),
+        Task::Layer(how) => upper::layer(&merged.upper(), how, output),
+        Task::Fill { name } => fill(name),
         Task::Processes => numbers::processes(cgroup, output),
         Task::Usage => numbers::usage(cgroup).and_then(|usage| say(output, &usage)),
     };
@@ -81,11 +84,11 @@ pub fn run(
 }
 
 /// Goes where the task finds its files.
-fn enter(work: &Work, container: Option<&Container>) -> Result<()> {
+fn enter(work: &Work, container: Option<&Container>, merged: &Merged) -> Result<()> {
     let failed = |e| guest("cannot enter the container's files", reason(e));
     match &work.task {
-        Task::Processes | Task::Usage => return Ok(()),
-        Task::Changes | Task::Layer => return upper::stack_layers(),
+        Task::Processes | Task::Usage | Task::Fill { .. } => return Ok(()),
+        Task::Changes | Task::Layer(_) => return upper::stack_layers(merged.lower()),
         // Without what is mounted in the container.
         Task::Export => chroot(MERGED).map_err(failed)?,
         Task::Stat { .. } | Task::Archive { .. } | Task::Extract { .. } => match container {
@@ -165,8 +168,30 @@ fn archive(path: &str, follow: bool, name: &str, output: File) -> io::Result<()>
     packer.finish()
 }
 
+/// Makes a tree beside the container's files.
+fn fill(name: &str) -> io::Result<()> {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(io::Error::other(
+            "a tree's name has letters and digits only",
+        ));
+    }
+    let directory = Path::new(TREES).join(name);
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(&directory)?;
+    extract_into(&File::open(directory)?, true)
+}
+
 fn extract(directory: &str, owners: bool) -> io::Result<()> {
-    let directory = File::open(absolute(directory))?;
+    extract_into(&File::open(absolute(directory))?, owners)
+}
+
+fn extract_into(directory: &File, owners: bool) -> io::Result<()> {
     let options = Unpack {
         owner: match owners {
             true => Owner::Archive,

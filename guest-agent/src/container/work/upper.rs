@@ -3,7 +3,7 @@
 //! Purpose: read overlayfs' upper directory (whiteouts, opaque directories, everything else is
 //! new or different) beside the image's layers.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -11,16 +11,22 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use guest_agent::archive::Packer;
-use guest_agent::protocol::{Change, ChangeKind};
+use guest_agent::protocol::{Change, ChangeKind, Layering};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fstatat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, mkdir, unlinkat};
 
+use super::super::root::Root;
 use super::{attributes, say};
 use crate::error::{Result, guest, reason};
-use crate::storage::{LAYERS, filesystem};
+use crate::storage::MERGED;
+use crate::storage::layers::overlay;
 use crate::sys::{mount::attach_at, xattr};
 
-const UPPER: &str = "/writable/upper";
-const LOWER: &str = "/lower";
+const LOWER: &CStr = c"/lower";
 
 /// What the agent puts into every root before the container starts, as docker does in a layer
 /// that nobody sees; as long as it is empty it is no change.
@@ -33,37 +39,23 @@ const PROVIDED: [&str; 6] = [
     "sys",
 ];
 
-/// Puts the image's layers as one read-only directory at [`LOWER`], in a mount namespace of the
+/// Puts the read-only layers as one directory at [`LOWER`], in a mount namespace of the
 /// caller's own.
-pub(super) fn stack_layers() -> Result<()> {
-    let failed = |e: io::Error| guest("cannot stack the image's layers", e);
-    unshare(CloneFlags::CLONE_NEWNS)
-        .map_err(|e| guest("cannot stack the image's layers", reason(e)))?;
-    let mut layers: Vec<u32> = fs::read_dir(LAYERS)
-        .map_err(failed)?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
-    layers.sort_unstable();
-    let mut paths: Vec<String> = layers.iter().map(|n| format!("{LAYERS}/{n}")).collect();
-    // overlayfs wants two.
-    for name in ["empty", "none"] {
-        if paths.len() < 2 {
-            let path = format!("{LAYERS}/{name}");
-            fs::create_dir_all(&path).map_err(failed)?;
-            paths.push(path);
-        }
+pub(super) fn stack_layers(layers: &[String]) -> Result<()> {
+    let failed = |e| guest("cannot stack the image's layers", reason(e));
+    unshare(CloneFlags::CLONE_NEWNS).map_err(failed)?;
+    let stack = overlay(layers, None)?;
+    match mkdir(LOWER, Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(failed(errno)),
     }
-    let options = paths.iter().map(|path| ("lowerdir+", Some(path.as_str())));
-    let stack = filesystem::mount("overlay", "overlay", options, 0)?;
-    fs::create_dir_all(LOWER).map_err(failed)?;
-    attach_at(&stack, &CString::new(LOWER).unwrap_or_default())
-        .map_err(|e| guest("cannot attach the image's layers", reason(e)))
+    attach_at(&stack, LOWER).map_err(|e| guest("cannot attach the image's layers", reason(e)))
 }
 
 /// One line of JSON per change.
-pub(super) fn print_changes(output: fs::File) -> io::Result<()> {
+pub(super) fn print_changes(upper: &str, output: fs::File) -> io::Result<()> {
     let mut output = BufWriter::new(output);
-    for change in changes(Path::new(UPPER), Path::new(LOWER))? {
+    for change in changes(Path::new(upper), lower_path())? {
         say(
             &mut output,
             &Change {
@@ -76,20 +68,76 @@ pub(super) fn print_changes(output: fs::File) -> io::Result<()> {
 }
 
 /// The changes as a layer of an image.
-pub(super) fn layer(output: fs::File) -> io::Result<()> {
+pub(super) fn layer(upper: &str, how: &Layering, output: fs::File) -> io::Result<()> {
+    let upper = Path::new(upper);
+    for stub in &how.stubs {
+        remove_stub(Path::new(stub))?;
+    }
+    let found = changes(upper, lower_path())?;
+    if let Some(latest) = how.latest {
+        for change in found.iter().filter(|c| c.kind != ChangeKind::Deleted) {
+            let path = upper.join(&change.path);
+            if fs::symlink_metadata(&path)?.mtime() >= latest {
+                let time = TimeSpec::new(latest, 0);
+                utimensat(
+                    AT_FDCWD,
+                    &path,
+                    &time,
+                    &time,
+                    UtimensatFlags::NoFollowSymlink,
+                )?;
+            }
+        }
+    }
     let mut packer = Packer::new(output, attributes);
-    for change in changes(Path::new(UPPER), Path::new(LOWER))? {
+    for change in found {
         let name = &change.path;
         if change.kind == ChangeKind::Deleted {
             packer.empty(&whiteout(name, name.file_name().unwrap_or_default()))?;
             continue;
         }
-        packer.one(&Path::new(UPPER).join(name), name)?;
+        packer.one(&upper.join(name), name)?;
         if change.opaque {
             packer.empty(&name.join(".wh..wh..opq"))?;
         }
     }
     packer.finish()
+}
+
+fn lower_path() -> &'static Path {
+    Path::new(LOWER.to_str().unwrap_or_default())
+}
+
+/// Removes what was made for a mount, and the directories that lead there, as far as the
+/// image does not have them and they are empty.
+fn remove_stub(path: &Path) -> io::Result<()> {
+    let (merged, lower) = (Root::open(MERGED)?, Root::open(LOWER)?);
+    let mut path = path;
+    while let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+        if lower.lookup(path).is_ok() {
+            return Ok(());
+        }
+        let Ok(directory) = merged.lookup(parent) else {
+            return Ok(());
+        };
+        let Ok(found) = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) else {
+            return Ok(());
+        };
+        let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+        let removed = match kind {
+            SFlag::S_IFDIR => unlinkat(&directory, name, UnlinkatFlags::RemoveDir),
+            SFlag::S_IFREG if found.st_size == 0 => {
+                unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)
+            }
+            _ => return Ok(()),
+        };
+        if removed.is_err() {
+            // Somebody put something there.
+            return Ok(());
+        }
+        path = parent;
+    }
+    Ok(())
 }
 
 /// The mark in an image's layer that a file below is gone.

@@ -1,0 +1,141 @@
+//! Several containers one after the other, each on top of what the last one wrote.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use guest_agent::protocol::{
+    FrameKind, Layering, ProvidedFile, Request, Response, Storage, Task, Tree, Work, write_frame,
+};
+
+use crate::harness::{Guest, possible};
+use crate::talk::{shell, stream_out, writable};
+
+fn work(task: Task) -> Request {
+    let storage = Storage::default();
+    Request::Work(Box::new(Work { storage, task }))
+}
+
+/// Names, times and contents of what the writable layer changes.
+fn layer(guest: &Guest, stubs: &[&str]) -> Vec<String> {
+    let how = Layering {
+        latest: Some(1000),
+        stubs: stubs.iter().map(|&stub| stub.to_owned()).collect(),
+    };
+    let (stream, response) = guest.request(work(Task::Layer(how)));
+    assert!(matches!(response, Response::Ok { .. }), "{response:?}");
+    let outcome = stream_out(stream);
+    assert_eq!(
+        (outcome.exit.code, outcome.stderr.as_slice()),
+        (0, &b""[..])
+    );
+    let mut archive = tar::Archive::new(outcome.stdout.as_slice());
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let mut content = String::new();
+        entry.read_to_string(&mut content).unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let mtime = entry.header().mtime().unwrap();
+        format!("{path} {mtime} {}", content.trim())
+    });
+    entries.collect()
+}
+
+fn seal(guest: &Guest) {
+    let (_, response) = guest.request(Request::Seal);
+    assert!(matches!(response, Response::Ok { .. }), "{response:?}");
+}
+
+#[test]
+fn each_step_is_a_layer_of_its_own() {
+    if !possible() {
+        return;
+    }
+    let fill = |root: &Path| {
+        fs::create_dir(root.join("d")).unwrap();
+        fs::write(root.join("d/old"), "old").unwrap();
+        fs::write(root.join("gone"), "x").unwrap();
+    };
+    let guest = Guest::with_layers(&[&fill], true);
+    let mut first =
+        shell("echo 1 > /one; rm /gone; rm -r /d; mkdir /d; echo n > /d/new; sleep 1000 &");
+    first.storage.writable = Some(writable());
+    guest.run(first);
+    assert_eq!(
+        layer(&guest, &[]),
+        [
+            "d/ 1000 ",
+            "d/.wh..wh..opq 0 ",
+            "d/new 1000 n",
+            ".wh.gone 0 ",
+            "one 1000 1"
+        ]
+    );
+    seal(&guest);
+    let second = "cat /one /d/*; ls /gone; stat -c %Y /one; ls /proc | grep -c '^[0-9]'; echo 2 > /two; rm /one";
+    let outcome = guest.run(shell(second));
+    // The first step's processes are gone, and it stands as its layer has it.
+    assert_eq!(outcome.text(), "1\nn\n1000\n3\n");
+    assert_eq!(layer(&guest, &[]), [".wh.one 0 ", "two 1000 2"]);
+    // A third one needs another seal.
+    assert!(guest.refused(shell("true")).message.contains("already"));
+    seal(&guest);
+    let outcome = guest.run(shell("cat /two; ls /one; true"));
+    assert_eq!(outcome.text(), "2\n");
+    assert_eq!(layer(&guest, &[]), [""; 0]);
+}
+
+#[test]
+fn what_is_mounted_leaves_nothing() {
+    if !possible() {
+        return;
+    }
+    let guest = Guest::with_layers(&[&|_| {}], true);
+    // The container's files are put together before it starts.
+    let task = Task::Fill {
+        name: "t1".to_owned(),
+    };
+    let storage = Storage {
+        writable: Some(writable()),
+        ..shell("").storage
+    };
+    let (mut stream, response) = guest.request(Request::Work(Box::new(Work { storage, task })));
+    assert!(matches!(response, Response::Ok { .. }), "{response:?}");
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(4);
+    header.set_mode(0o640);
+    header.set_mtime(5);
+    header.set_uid(7);
+    header.set_gid(8);
+    builder
+        .append_data(&mut header, "sub/file", &b"tree"[..])
+        .unwrap();
+    let bytes = builder.into_inner().unwrap();
+    write_frame(&mut stream, FrameKind::Stdin, &bytes).unwrap();
+    write_frame(&mut stream, FrameKind::StdinClose, &[]).unwrap();
+    assert_eq!(stream_out(stream).exit.code, 0);
+
+    let mut request = shell(
+        "cat /a/b/file; stat -c '%a %u %g %Y' /a/b/file; echo x > /a/b/file; echo y > /tmp/t/file;
+         cat /tmp/t/file /run/secrets/s; ls /x/y; echo kept > /kept",
+    );
+    let tree = |destination: &str, read_only| Tree {
+        name: "t1".to_owned(),
+        subpath: "/sub".to_owned(),
+        destination: destination.to_owned(),
+        read_only,
+    };
+    request.storage.trees = vec![tree("/a/b", true), tree("/tmp/t", false)];
+    request.files.push(ProvidedFile {
+        path: "/run/secrets/s".to_owned(),
+        content: "hidden\n".to_owned(),
+        mode: 0o400,
+    });
+    let outcome = guest.run(request);
+    assert_eq!(outcome.text(), "tree640 7 8 5\ny\nhidden\n");
+    let errors = String::from_utf8(outcome.stderr).unwrap();
+    assert!(errors.contains("Read-only file system"), "{errors}");
+    let found = layer(&guest, &["/a/b", "/tmp/t", "/run/secrets/s"]);
+    assert_eq!(found, ["kept 1000 kept", "tmp/ 1000 "]);
+}

@@ -1,0 +1,191 @@
+//! `ADD` of an archive: its files become the layer's.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
+use tar::EntryType;
+
+use super::{CopyError, Mode, Placer};
+use crate::build::files::names;
+use crate::build::layer::{Content, Entries, Entry, Kind};
+use crate::image::erofs::Xattrs;
+
+/// Bytes that tell what a file is.
+const HEAD: usize = 512;
+/// The most that an archive may unpack to.
+const MAX_UNPACKED: u64 = 64 << 30;
+
+/// An archive that is about to be unpacked.
+pub struct Archive {
+    input: Box<dyn Read>,
+}
+
+impl Archive {
+    /// The archive in a file, if it is one: plain, or in gzip, bzip2, xz or zstd.
+    pub fn detect(
+        open: impl FnOnce() -> Result<Box<dyn Read + Send>, CopyError>,
+    ) -> Result<Option<Self>, CopyError> {
+        let mut file = open()?;
+        let head = read_head(&mut file)?;
+        let whole = BufReader::new(Cursor::new(head.clone()).chain(file));
+        let mut input: Box<dyn Read> = match () {
+            () if head.starts_with(b"\x1f\x8b\x08") => Box::new(MultiGzDecoder::new(whole)),
+            () if head.starts_with(b"\x28\xb5\x2f\xfd") => {
+                Box::new(zstd::Decoder::with_buffer(whole)?)
+            }
+            () if head.starts_with(b"\xfd7zXZ\0") => {
+                Box::new(liblzma::bufread::XzDecoder::new(whole))
+            }
+            () if head.starts_with(b"BZh") => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
+            () => Box::new(whole),
+        };
+        // What is compressed need not be an archive: then it is copied as it is.
+        let Ok(head) = read_head(&mut input) else {
+            return Ok(None);
+        };
+        Ok(is_tar(&head).then(|| Self {
+            input: Box::new(Cursor::new(head).chain(input)),
+        }))
+    }
+}
+
+fn read_head(input: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    input.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Whether a block is the header of an archive's entry: its checksum says so.
+fn is_tar(head: &[u8]) -> bool {
+    let Some(header) = head.first_chunk::<HEAD>() else {
+        return false;
+    };
+    let mut copy = tar::Header::new_old();
+    copy.as_mut_bytes().copy_from_slice(header);
+    let Ok(promised) = copy.cksum() else {
+        return false;
+    };
+    let sum: u32 = header[..148]
+        .iter()
+        .chain(&header[156..])
+        .map(|b| u32::from(*b))
+        .sum();
+    header[0] != 0 && sum + 8 * 32 == promised
+}
+
+/// The files of an archive that is one whatever its first bytes are; their contents go into
+/// `spool`.
+pub fn read_archive(input: Box<dyn Read>, shown: &str, spool: File) -> Result<Entries, CopyError> {
+    let failed = |error| CopyError::Archive(shown.to_owned(), error);
+    let mut input = BufReader::new(input);
+    let gzip = input.fill_buf().map_err(failed)?.starts_with(b"\x1f\x8b");
+    let input: Box<dyn Read> = match gzip {
+        true => Box::new(MultiGzDecoder::new(input)),
+        false => Box::new(input),
+    };
+    let mut placer = Placer::new(None, Some((0, 0)), i64::MAX);
+    unpack(&mut placer, &[], Archive { input }, shown, None, spool)?;
+    Ok(placer.finish())
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").finish_non_exhaustive()
+    }
+}
+
+/// Puts an archive's files below `base`; their contents go into `spool` meanwhile.
+pub fn unpack(
+    placer: &mut Placer<'_>,
+    base: &[Vec<u8>],
+    archive: Archive,
+    shown: &str,
+    mode: Option<&Mode>,
+    spool: File,
+) -> Result<(), CopyError> {
+    let failed = |error: io::Error| CopyError::Archive(shown.to_owned(), error);
+    let spool = Arc::new(spool);
+    let mut archive = tar::Archive::new(archive.input.take(MAX_UNPACKED));
+    let mut at = 0;
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        let path = names(&entry.path_bytes());
+        if path.iter().any(|name| name == b"..") || path.iter().any(|name| name.contains(&0)) {
+            let error = io::Error::other("a name in it leads out of the destination");
+            return Err(failed(error));
+        }
+        if path.is_empty() {
+            continue;
+        }
+        let xattrs = xattrs(&mut entry).map_err(failed)?;
+        let header = entry.header();
+        let kind = match header.entry_type() {
+            EntryType::Directory => Kind::Directory,
+            EntryType::Symlink => Kind::Symlink(target(&entry).map_err(failed)?),
+            EntryType::Link => {
+                let link = names(&target(&entry).map_err(failed)?);
+                let link = placer.follow(&[base, &link].concat())?;
+                Kind::Link(link.join(&b'/'))
+            }
+            EntryType::Fifo => Kind::Fifo,
+            kind @ (EntryType::Char | EntryType::Block) => {
+                let major = header.device_major().map_err(failed)?.unwrap_or(0);
+                let minor = header.device_minor().map_err(failed)?.unwrap_or(0);
+                match kind {
+                    EntryType::Char => Kind::Char(major, minor),
+                    _ => Kind::Block(major, minor),
+                }
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let size = io::copy(&mut entry, &mut &*spool).map_err(failed)?;
+                let content = Content::Slice(Arc::clone(&spool), at);
+                at += size;
+                Kind::File(size, content)
+            }
+            // Comments of the archive's own.
+            _ => continue,
+        };
+        let header = entry.header();
+        let id = |id: io::Result<u64>| -> Result<u32, CopyError> {
+            u32::try_from(id.map_err(failed)?).map_err(|e| failed(io::Error::other(e)))
+        };
+        let (uid, gid) = match placer.owner {
+            Some(owner) => owner,
+            None => (id(header.uid())?, id(header.gid())?),
+        };
+        let entry = Entry {
+            kind,
+            mode: header.mode().map_err(failed)? & 0o7777,
+            uid,
+            gid,
+            mtime: i64::try_from(header.mtime().map_err(failed)?).unwrap_or(i64::MAX),
+            xattrs,
+        };
+        let there = placer.follow(&[base, &path].concat())?;
+        placer.put(&there, entry, mode)?;
+    }
+    (&*spool).flush()?;
+    Ok(())
+}
+
+fn target<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<Vec<u8>> {
+    let target = entry.link_name_bytes();
+    let target = target.ok_or_else(|| io::Error::other("a link in it leads nowhere"))?;
+    Ok(target.into_owned())
+}
+
+fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Xattrs> {
+    let mut found = Xattrs::new();
+    let Some(records) = entry.pax_extensions()? else {
+        return Ok(found);
+    };
+    for record in records {
+        let record = record?;
+        if let Some(name) = record.key_bytes().strip_prefix(b"SCHILY.xattr.") {
+            found.insert(name.to_vec(), record.value_bytes().to_vec());
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,209 @@
+//! `hull build`: from a Dockerfile and a context to images, one per step.
+//!
+//! [`dockerfile`] reads, [`plan`] decides which stages are needed and what they wait for,
+//! [`schedule`] runs them side by side, [`stage`] carries their steps out. A step that changes
+//! files makes a layer: `COPY`, `ADD` and `WORKDIR` on the host ([`copy`]), `RUN` in the stage's
+//! guest ([`guest`]). Every step is an image in the store the moment it is done, which is also
+//! the cache: an image's id says everything that went into it.
+
+pub mod copy;
+pub mod dockerfile;
+mod error;
+pub mod files;
+pub mod guest;
+pub mod layer;
+mod plan;
+mod prepare;
+mod report;
+mod schedule;
+mod stage;
+mod verify;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+pub use error::BuildError;
+pub use prepare::{Prepared, prepare};
+pub use report::{Event, Report};
+
+use crate::arch::Platform;
+use crate::container::record::Config;
+use crate::image::digest::Digest;
+use crate::image::{Image, Reference};
+use crate::settings::Settings;
+use crate::store::{Lease, Store};
+use dockerfile::Source;
+use files::SharedTree;
+
+/// When every file was last changed and every image was made, unless somebody says otherwise:
+/// the beginning of 1980, the first time that a zip archive can hold.
+pub const DEFAULT_EPOCH: i64 = 315_532_800;
+
+/// What to build and how.
+#[derive(Debug)]
+pub struct Options {
+    /// The Dockerfile.
+    pub source: Source,
+    /// The files that it can copy.
+    pub context: SharedTree,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--build-arg`.
+    pub arguments: BTreeMap<String, String>,
+    /// `--label`.
+    pub labels: Vec<(String, String)>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--pull`.
+    pub pull: bool,
+    /// `--platform`; the machine's own when empty.
+    pub platforms: Vec<Platform>,
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// `-t`.
+    pub names: Vec<Reference>,
+    /// The latest time of a file and the time of the images, in seconds since 1970.
+    pub epoch: i64,
+    /// What the guests are like: memory, processors, engine, `/dev/shm`.
+    pub guest: Config,
+}
+
+/// Builds; one image per platform comes back.
+pub fn build(
+    store: &Store,
+    settings: &Settings,
+    options: &Options,
+    report: &dyn Report,
+) -> Result<Vec<Image>, BuildError> {
+    let dockerfile = dockerfile::parse(&options.source)?;
+    let platforms = match options.platforms.as_slice() {
+        [] => vec![settings.platform()],
+        platforms => platforms.to_vec(),
+    };
+    let mut built = Vec::new();
+    let mut used = BTreeSet::new();
+    for platform in &platforms {
+        let builder = Builder {
+            store,
+            settings,
+            options,
+            report,
+            lease: Lease::begin(store)?,
+            platform: platform.clone(),
+            explicit: !options.platforms.is_empty(),
+            escape: dockerfile.escape,
+            used: Mutex::default(),
+        };
+        if platforms.len() > 1 {
+            report.event(0, Event::Note(&format!("Platform {platform}")));
+        }
+        let plan = plan::plan(&dockerfile, &builder)?;
+        let id = schedule::run(&builder, &plan)?;
+        let Some(id) = id else {
+            let message = "No image was generated: the last stage has nothing in it";
+            return Err(BuildError::Usage(message.to_owned()));
+        };
+        for name in &options.names {
+            let name = name.clone().with_default_tag();
+            store.set_name(&name.canonical(), &platform.to_string(), &id)?;
+        }
+        used.append(&mut builder.used.into_inner().unwrap_or_default());
+        let image = crate::image::get(store, &id.to_string(), None)?;
+        built.push(image);
+    }
+    let unused: Vec<&str> = options
+        .arguments
+        .keys()
+        .filter(|name| !used.contains(*name) && !stage::is_proxy(name))
+        .map(String::as_str)
+        .collect();
+    if !unused.is_empty() {
+        let text = format!(
+            "[Warning] One or more build-args [{}] were not consumed",
+            unused.join(" ")
+        );
+        report.event(0, Event::Note(&text));
+    }
+    Ok(built)
+}
+
+/// Builds once more, without the cache, and tells which steps of `built` came out differently.
+pub fn verify(
+    store: &Store,
+    settings: &Settings,
+    options: &Options,
+    built: &[Image],
+) -> Result<Vec<String>, BuildError> {
+    let again = build(store, settings, options, &report::Nobody)?;
+    let mut differences = Vec::new();
+    for (one, other) in built.iter().zip(&again) {
+        if one.id != other.id {
+            differences.extend(verify::compare(store, one, other)?);
+        }
+    }
+    Ok(differences)
+}
+
+/// What all stages of one build share.
+struct Builder<'a> {
+    store: &'a Store,
+    settings: &'a Settings,
+    options: &'a Options,
+    report: &'a dyn Report,
+    lease: Lease<'a>,
+    platform: Platform,
+    /// Whether somebody asked for the platform.
+    explicit: bool,
+    escape: char,
+    /// Build arguments that were asked for.
+    used: Mutex<BTreeSet<String>>,
+}
+
+impl Builder<'_> {
+    /// The value of a build argument, which then counts as used.
+    fn argument(&self, name: &str) -> Option<String> {
+        let value = self.options.arguments.get(name)?;
+        if let Ok(mut used) = self.used.lock() {
+            used.insert(name.to_owned());
+        }
+        Some(value.clone())
+    }
+
+    /// What docker calls the platform arguments.
+    fn platform_argument(&self, name: &str) -> Option<String> {
+        let (kind, platform) = match name.strip_prefix("TARGET") {
+            Some(kind) => (kind, self.platform.clone()),
+            None => (name.strip_prefix("BUILD")?, Platform::host()),
+        };
+        Some(match kind {
+            "PLATFORM" => platform.to_string(),
+            "OS" => platform.os,
+            "ARCH" => platform.architecture,
+            "VARIANT" => platform.variant.unwrap_or_default(),
+            _ => return None,
+        })
+    }
+
+    /// The image that a name stands for.
+    fn image(&self, name: &str, platform: Option<&Platform>) -> Result<Image, BuildError> {
+        use crate::image::{PullPolicy, Silent, ensure};
+        let policy = match self.options.pull {
+            true => PullPolicy::Always,
+            false => PullPolicy::Missing,
+        };
+        let platform = platform.or(self.explicit.then_some(&self.platform));
+        Ok(ensure(
+            self.store,
+            self.settings,
+            name,
+            platform,
+            policy,
+            &Silent,
+        )?)
+    }
+
+    /// An image that was built, by its id.
+    fn load(&self, id: &Digest) -> Result<Image, BuildError> {
+        Ok(crate::image::get(self.store, &id.to_string(), None)?)
+    }
+}

@@ -1,0 +1,327 @@
+//! `build`, also as `image build`, `builder build` and `buildx build`.
+
+mod plain;
+mod prune;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::units;
+use crate::arch::Platform;
+use crate::arch::dispatch::Isolation;
+use crate::build::{self, BuildError, Options};
+use crate::cli::format::print;
+use crate::container::record::{Config, Emulation};
+use crate::image::Reference;
+use crate::image::digest::Digest;
+
+/// Memory of a stage's guest where nobody says otherwise.
+const DEFAULT_MEMORY: u64 = 1 << 30;
+/// Docker's size of `/dev/shm`.
+const DEFAULT_SHM: u64 = 64 << 20;
+
+/// Options of `build`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the Dockerfile; - reads it from the standard input (default: PATH/Dockerfile)
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<String>,
+    /// Name and optionally a tag for the image
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    tag: Vec<Reference>,
+    /// Set a build argument; without a value, take the environment's
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// Set a label of the image
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    label: Vec<String>,
+    /// Run every command anew
+    #[arg(long)]
+    no_cache: bool,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pull: bool,
+    /// Print the image's id only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// A secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SECRET")]
+    secret: Vec<String>,
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Platforms to build for, as in linux/amd64,linux/arm64
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    platform: Vec<Platform>,
+    /// How to show progress: auto, plain or quiet
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    progress: Progress,
+    /// What to do when a command fails: stop, or shell to enter the image before it
+    #[arg(long, value_name = "WHAT", default_value = "stop")]
+    on_fail: OnFail,
+    /// Build twice without the cache and compare
+    #[arg(long)]
+    verify: bool,
+    /// Memory of a stage's guest, as in 512m or 2g
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Processors of a stage's guest
+    #[arg(long, value_name = "N")]
+    cpus: Option<u32>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// What executes the guests: kvm, uml or tcg
+    #[arg(long)]
+    engine: Option<vmm::EngineKind>,
+    /// How programs of a foreign architecture run
+    #[arg(long)]
+    emulation: Option<Emulation>,
+    /// Refuse an engine with a weaker boundary
+    #[arg(long, value_enum, value_name = "BOUNDARY")]
+    isolation: Option<Isolation>,
+    /// Accepted and ignored: nothing of a step but its image stays
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    rm: Option<bool>,
+    /// Accepted and ignored: nothing of a step but its image stays
+    #[arg(long, hide = true)]
+    force_rm: bool,
+    /// Accepted and ignored: the image is always put into the store
+    #[arg(long, hide = true)]
+    load: bool,
+    /// Directory to build from, or - for a Dockerfile or an archive on the standard input
+    #[arg(value_name = "PATH|-")]
+    context: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Progress {
+    Auto,
+    Plain,
+    Quiet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnFail {
+    Stop,
+    Shell,
+}
+
+/// `builder` and `buildx`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Group {
+    /// Build an image from a Dockerfile
+    Build(Box<Args>),
+    /// Remove what builds left: steps that nothing needs, and caches of commands
+    Prune(prune::Args),
+}
+
+/// Runs a command under `builder` or `buildx`.
+pub fn run_group(group: &Group, context: &Context) -> anyhow::Result<ExitCode> {
+    match group {
+        Group::Build(args) => run(args, context),
+        Group::Prune(args) => prune::run(args, context),
+    }
+}
+
+/// `build`.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let prepared = build::prepare(&context.store, &args.context, args.file.as_deref())?;
+    let options = Options {
+        source: prepared.source,
+        context: prepared.context,
+        target: args.target.clone(),
+        arguments: arguments(&args.build_arg),
+        labels: args.label.iter().map(|label| pair(label)).collect(),
+        no_cache: args.no_cache || args.verify,
+        pull: args.pull,
+        platforms: args.platform.clone(),
+        secrets: secrets(&args.secret)?,
+        names: args.tag.clone(),
+        epoch: epoch(&args.build_arg)?,
+        guest: guest(args, context)?,
+    };
+    let quiet = args.quiet || args.progress == Progress::Quiet;
+    let report = plain::Plain::new(quiet);
+    let built = build::build(&context.store, &context.settings, &options, &report);
+    report.finish();
+    let images = match built {
+        Ok(images) => images,
+        Err(error) => return fail(args, context, &error),
+    };
+    let Some(last) = images.last() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if args.verify {
+        let differences = build::verify(&context.store, &context.settings, &options, &images)?;
+        if !differences.is_empty() {
+            let text = differences.join("\n");
+            let message = format!("a second build gave another image, these differ:\n{text}");
+            return Err(Failure::new(1, message).into());
+        }
+    }
+    if let Some(path) = &args.iidfile {
+        fs::write(path, last.id.to_string())
+            .with_context(|| format!("writing the image id file {}", path.display()))?;
+    }
+    if quiet {
+        print(
+            &images
+                .iter()
+                .map(|image| format!("{}\n", image.id))
+                .collect::<String>(),
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    for image in &images {
+        text.push_str(&format!("Successfully built {}\n", image.id.short()));
+    }
+    for name in &args.tag {
+        text.push_str(&format!(
+            "Successfully tagged {}\n",
+            name.clone().with_default_tag()
+        ));
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says why, and how to look at what there is.
+fn fail(args: &Args, context: &Context, error: &BuildError) -> anyhow::Result<ExitCode> {
+    let code = error.exit_code();
+    let image = match error {
+        BuildError::Command { image, .. } | BuildError::Refused { image, .. } => *image,
+        _ => None,
+    };
+    let Some(image) = image else {
+        return Err(Failure::new(code, error.to_string()).into());
+    };
+    let hint = format!(
+        "{error}\nenter the image before it: hull run --rm -it {} sh",
+        image.short()
+    );
+    if args.on_fail == OnFail::Shell {
+        eprintln!("hull: {hint}");
+        enter(context, &image)?;
+        return Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)));
+    }
+    Err(Failure::new(code, hint).into())
+}
+
+/// Runs a shell in the image, in place of a `hull run` that the user would type.
+fn enter(_context: &Context, image: &Digest) -> anyhow::Result<()> {
+    let status = std::process::Command::new("/proc/self/exe")
+        .args([
+            "run",
+            "--rm",
+            "-it",
+            "--entrypoint",
+            "sh",
+            &image.to_string(),
+        ])
+        .status()
+        .context("starting hull run")?;
+    anyhow::ensure!(status.success(), "the shell ended with {status}");
+    Ok(())
+}
+
+fn pair(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    (name.to_owned(), value.to_owned())
+}
+
+/// Build arguments; one without a value is the environment's, and nothing when that has none.
+fn arguments(given: &[String]) -> BTreeMap<String, String> {
+    let known = given.iter().filter_map(|text| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => Some((text.clone(), std::env::var(text).ok()?)),
+    });
+    known.collect()
+}
+
+fn secrets(given: &[String]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let mut secrets = BTreeMap::new();
+    for text in given {
+        let mut fields: BTreeMap<&str, &str> = text
+            .split(',')
+            .filter_map(|field| field.split_once('='))
+            .collect();
+        let id = fields.remove("id");
+        let id = id.with_context(|| format!("--secret {text} needs an id=NAME"))?;
+        let path = fields.remove("src").or_else(|| fields.remove("source"));
+        let variable = fields.remove("env");
+        let kind = fields.remove("type");
+        anyhow::ensure!(
+            fields.is_empty() && matches!(kind, None | Some("file" | "env")),
+            "--secret {text}: it is id=NAME, src=FILE and env=VARIABLE"
+        );
+        let content = match (path, variable) {
+            (Some(path), None) => {
+                fs::read(path).with_context(|| format!("reading secret {id} from {path}"))?
+            }
+            (None, Some(variable)) => std::env::var(variable)
+                .with_context(|| format!("reading secret {id} from ${variable}"))?
+                .into_bytes(),
+            // As docker: a variable of that name, else a file.
+            (None, None) => match std::env::var(id) {
+                Ok(value) => value.into_bytes(),
+                Err(_) => fs::read(id)
+                    .with_context(|| format!("reading secret {id} from a file of that name"))?,
+            },
+            (Some(_), Some(_)) => anyhow::bail!("--secret {text}: give src or env, not both"),
+        };
+        secrets.insert(id.to_owned(), content);
+    }
+    Ok(secrets)
+}
+
+/// The time of the images: `SOURCE_DATE_EPOCH`, as a build argument or of the environment.
+fn epoch(arguments: &[String]) -> anyhow::Result<i64> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let given = arguments
+        .iter()
+        .rev()
+        .find_map(|text| text.strip_prefix(NAME)?.strip_prefix('='));
+    let from_environment = std::env::var(NAME).ok();
+    let text = given.map(str::to_owned).or(from_environment);
+    match text.filter(|text| !text.is_empty()) {
+        None => Ok(build::DEFAULT_EPOCH),
+        Some(text) => text
+            .parse::<u32>()
+            .map(i64::from)
+            .with_context(|| format!("{NAME} is a number of seconds since 1970, not {text:?}")),
+    }
+}
+
+fn guest(args: &Args, context: &Context) -> anyhow::Result<Config> {
+    let defaults = &context.settings.defaults;
+    let memory = args.memory.as_ref().or(defaults.memory.as_ref());
+    let emulation = match (args.emulation, defaults.emulation.as_deref()) {
+        (Some(emulation), _) => Some(emulation),
+        (None, Some("system")) => Some(Emulation::System),
+        (None, Some("user")) => Some(Emulation::User),
+        (None, _) => None,
+    };
+    let shm = args.shm_size.as_ref();
+    let engine = args.engine.map(|engine| engine.to_string());
+    Ok(Config {
+        memory: memory.map_or(Ok(DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
+        cpus: args.cpus.unwrap_or(1),
+        shm_size: shm.map_or(Ok(DEFAULT_SHM), |text| units::parse_bytes(text))?,
+        engine: engine.or_else(|| defaults.engine.clone()),
+        emulation,
+        isolation: args.isolation.or(defaults.isolation).unwrap_or_default(),
+        auto_remove: true,
+        ..Config::default()
+    })
+}
