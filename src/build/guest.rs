@@ -97,6 +97,7 @@ impl Guest {
             kernel: assets::kernel(base.place.engine, base.place.guest)?,
             initramfs: assets::initramfs(base.place.guest)?,
             disks,
+            disk_limits: vmm::IoLimits::default(),
             shares,
             interfaces: Vec::new(),
             console: None,

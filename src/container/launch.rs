@@ -353,6 +353,7 @@ fn machine(
         kernel: assets::kernel(place.engine, place.guest)?,
         initramfs: assets::initramfs(place.guest)?,
         disks,
+        disk_limits: config.disk_limits,
         shares: config.binds.iter().enumerate().map(share).collect(),
         interfaces: Vec::new(),
         console: Some(

@@ -119,6 +119,9 @@ pub struct Config {
     /// `--storage-opt size`: bytes of the writable layer.
     #[serde(default)]
     pub disk_size: Option<u64>,
+    /// `--device-read-bps` and its like, for each of the container's disks.
+    #[serde(default)]
+    pub disk_limits: vmm::IoLimits,
     /// `--log-opt max-size`: bytes of the log's newer half.
     #[serde(default)]
     pub log_size: Option<u64>,

@@ -130,6 +130,30 @@ fn the_writable_layer_has_the_size_that_was_asked_for() {
 }
 
 #[test]
+fn disks_can_be_slowed_down() {
+    let hull = Hull::shared();
+    // A limit keeps to the clock of the guest too, which tells how long writing took.
+    let write =
+        "dd if=/dev/zero of=/f bs=1M count=4 conv=fsync 2>/dev/null; cut -d' ' -f1 /proc/uptime";
+    let script = format!("cut -d' ' -f1 /proc/uptime; {write}");
+    let limit = [
+        "run",
+        "--rm",
+        "--device-write-bps",
+        "/dev/sda:2m",
+        "busybox",
+        "sh",
+        "-c",
+    ];
+    let out = hull.ok(&[&limit[..], &[&script]].concat());
+    let times: Vec<f64> = out.lines().map(|line| line.parse().unwrap()).collect();
+    // A tenth of a second's budget is saved up, and the last request may overdraw it.
+    assert!(times[1] - times[0] > 1.0, "{out}");
+    let error = hull.fails(&["create", "--device-read-bps", "sda:1m", "busybox"], 125);
+    assert!(error.contains("DEVICE:RATE"), "{error}");
+}
+
+#[test]
 fn processors_of_the_host_can_be_chosen() {
     let hull = Hull::shared();
     let running = hull.background(&["--cpuset-cpus", "0", "busybox", "sleep", "1000"]);

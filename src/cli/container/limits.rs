@@ -28,6 +28,19 @@ pub struct LimitFlags {
     /// Size of the writable layer: size=16g
     #[arg(long, value_name = "size=SIZE")]
     pub storage_opt: Vec<String>,
+    /// Most bytes a second that the container reads from a disk, as in /dev/sda:10m; whatever
+    /// device is named, the container's own disks are meant
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub device_read_bps: Vec<String>,
+    /// Most reads a second from a disk of the container
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub device_read_iops: Vec<String>,
+    /// Most bytes a second that the container writes to a disk
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub device_write_bps: Vec<String>,
+    /// Most writes a second to a disk of the container
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub device_write_iops: Vec<String>,
     /// Options of the log: max-size, after which the older half goes
     #[arg(long, value_name = "NAME=VALUE")]
     pub log_opt: Vec<String>,
@@ -144,6 +157,12 @@ impl LimitFlags {
                 _ => bail!("unknown log option {option:?}, use max-size=SIZE"),
             }
         }
+        config.disk_limits = vmm::IoLimits {
+            read_bytes: rate(&self.device_read_bps, units::parse_bytes)?,
+            write_bytes: rate(&self.device_write_bps, units::parse_bytes)?,
+            reads: rate(&self.device_read_iops, count)?,
+            writes: rate(&self.device_write_iops, count)?,
+        };
         for note in &self.annotation {
             let (name, value) = note.split_once('=').unwrap_or((note, ""));
             config.annotations.insert(name.to_owned(), value.to_owned());
@@ -162,6 +181,28 @@ impl LimitFlags {
             Some(quota) => super::flags::whole_cpus(quota as f64 / period as f64).map(Some),
         }
     }
+}
+
+/// The smallest of the rates in `DEVICE:RATE`.
+fn rate(
+    specs: &[String],
+    parse: impl Fn(&str) -> anyhow::Result<u64>,
+) -> anyhow::Result<Option<u64>> {
+    let rates = specs.iter().map(|spec| {
+        let wrong = || format!("invalid rate {spec:?}, use DEVICE:RATE, as in /dev/sda:10m");
+        let (device, rate) = spec.rsplit_once(':').with_context(wrong)?;
+        let rate = parse(rate).with_context(wrong)?;
+        if !device.starts_with("/dev/") || rate == 0 {
+            bail!(wrong());
+        }
+        Ok(rate)
+    });
+    let rates = rates.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(rates.into_iter().min())
+}
+
+fn count(text: &str) -> anyhow::Result<u64> {
+    Ok(text.parse()?)
 }
 
 impl Ignored {
