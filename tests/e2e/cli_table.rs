@@ -186,7 +186,8 @@ fn the_table_leaves_nothing_of_dockers_out() {
         let words: Vec<&str> = command.split(' ').collect();
         let Some(help) = docker(&words) else { return };
         compared += 1;
-        if entry.missing {
+        // Of what it does not know docker tells about itself.
+        if entry.missing || !help.starts_with(&format!("Usage:  docker {command}")) {
             continue;
         }
         for flag in flags(&help) {
