@@ -8,6 +8,7 @@ use vmm::{EngineKind, GuestArch};
 
 use crate::container::assets;
 use crate::container::launch::{self, GUESTS};
+use crate::network::probe;
 use crate::store::Store;
 
 /// How good something is.
@@ -60,6 +61,7 @@ pub fn examine(store: &Store) -> Vec<Finding> {
     findings.push(emulators());
     findings.push(namespaces());
     findings.push(tools());
+    findings.push(networks(store));
     findings
 }
 
@@ -142,6 +144,18 @@ fn namespaces() -> Finding {
         return Finding::new(subject, Verdict::Fails, text);
     }
     Finding::new(subject, Verdict::Works, "user namespaces are allowed")
+}
+
+fn networks(store: &Store) -> Finding {
+    let subject = "networks";
+    match probe::probe(store.paths()) {
+        Ok(warnings) if warnings.is_empty() => {
+            let text = "containers reach each other and the outside";
+            Finding::new(subject, Verdict::Works, text)
+        }
+        Ok(warnings) => Finding::new(subject, Verdict::Note, warnings.join("; ")),
+        Err(error) => Finding::new(subject, Verdict::Fails, error.to_string()),
+    }
 }
 
 fn tools() -> Finding {

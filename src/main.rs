@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some(vmm::VMM_ARGUMENT) => vmm::vmm_main(),
         Some(hull::container::supervisor::SUBCOMMAND) => hull::container::supervisor::main(),
+        Some(hull::network::holder::SUBCOMMAND) => hull::network::holder::main(),
         _ => {
             // SAFETY: no other thread runs yet, and the default action needs no handler. A
             // command line whose reader has gone ends quietly, as other programs do; sockets

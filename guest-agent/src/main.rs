@@ -4,6 +4,7 @@ mod agent;
 mod boot;
 mod container;
 mod error;
+mod network;
 mod options;
 mod storage;
 mod sys;

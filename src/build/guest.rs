@@ -171,6 +171,7 @@ impl Guest {
             spec: container_spec(command.config)?,
             user: command.config.user.clone(),
             groups: Vec::new(),
+            network: Vec::new(),
             files,
             init: false,
             architecture: command.architecture.to_owned(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 18] = [
+const NOT_YET: [&str; 16] = [
     "checkpoint",
     "compose",
     "config",
@@ -14,10 +14,8 @@ const NOT_YET: [&str; 18] = [
     "login",
     "logout",
     "manifest",
-    "network",
     "node",
     "plugin",
-    "port",
     "search",
     "secret",
     "serve",
@@ -28,20 +26,7 @@ const NOT_YET: [&str; 18] = [
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.
-const OPTIONS_NOT_YET: [&str; 12] = [
-    "--dns-option",
-    "--dns-search",
-    "--ip",
-    "--ip6",
-    "--link",
-    "--link-local-ip",
-    "--mac-address",
-    "--network-alias",
-    "--publish",
-    "--publish-all",
-    "--runtime",
-    "--use-api-socket",
-];
+const OPTIONS_NOT_YET: [&str; 3] = ["--link-local-ip", "--runtime", "--use-api-socket"];
 
 /// Options of docker's that a guest cannot have.
 const OF_DEVICES: [&str; 3] = ["--device", "--device-cgroup-rule", "--gpus"];
@@ -53,7 +38,7 @@ pub fn option_sentence(argument: &str) -> Option<String> {
         let why = "devices of the host cannot be given to a guest, which has a kernel of its own";
         return Some(format!("option {name} is not there: {why}"));
     }
-    let known = matches!(name, "-p" | "-P") || OPTIONS_NOT_YET.contains(&name);
+    let known = OPTIONS_NOT_YET.contains(&name);
     known.then(|| format!("option {name} is not there yet"))
 }
 
@@ -76,7 +61,7 @@ mod tests {
 
     #[test]
     fn dockers_options_are_told_from_mistakes() {
-        for known in ["-p", "--publish=1:1", "--gpus=all"] {
+        for known in ["--runtime=runc", "--gpus=all"] {
             assert!(option_sentence(known).is_some(), "{known}");
         }
         for mistake in ["--restrat", "-q", "--devices"] {

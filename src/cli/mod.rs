@@ -12,6 +12,7 @@ pub mod image;
 mod info;
 mod kernel;
 mod missing;
+mod network;
 mod order;
 pub mod session;
 mod system;
@@ -71,6 +72,9 @@ enum Command {
     /// Show, remove and resume everything at once
     #[command(subcommand, name = "system")]
     System(system::Group),
+    /// Manage networks
+    #[command(subcommand, name = "network")]
+    Networks(network::Group),
     /// Build and list guest kernels
     Kernel(kernel::Kernel),
     /// Probe what this host can run, and explain
@@ -116,6 +120,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Images(group) => image::run_group(group, &context),
                 Command::System(group) => system::run(&group, &context),
                 Command::Events(args) => events::run(&args, &context),
+                Command::Networks(group) => network::run(&group, &context),
                 Command::Volumes(group) => volume::run(&group, &context),
                 Command::Build(args) => build::run(&args, &context),
                 Command::Builder(group) | Command::Buildx(group) => {

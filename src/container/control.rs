@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use guest_agent::protocol::{FrameError, FrameKind, Start, read_frame, write_frame};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::network::NetworkPlan;
 use super::record::Container;
 
 /// The hidden subcommand that makes the binary a supervisor.
@@ -21,6 +22,8 @@ pub struct LaunchPlan {
     pub container: Container,
     /// The machine to start.
     pub machine: vmm::MachineConfig,
+    /// The networks to connect it to, if any.
+    pub network: Option<NetworkPlan>,
     /// What to tell the agent; the supervisor fills in clock and entropy.
     pub start: Box<Start>,
     /// The streams that the starter wants; its channel is the first attached client.

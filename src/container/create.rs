@@ -8,7 +8,9 @@ use super::record::{Config, now_ns};
 use super::spec::{SpecError, merge_env, parse_capability, rlimit_type};
 use super::state::State;
 use super::{Container, health, id, name, restart, volume};
-use crate::store::{Store, StoreError};
+use crate::network::ports::{PortError, Publish, parse_exposed};
+use crate::network::record::ConnectError;
+use crate::store::{Inserted, Store, StoreError};
 
 /// Why a container cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,12 @@ pub enum CreateError {
         /// Who has it.
         owner: String,
     },
+    /// A network that it cannot be connected to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A port that cannot be exposed.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// A health check that cannot be.
     #[error(transparent)]
     Health(#[from] health::InvalidCheck),
@@ -145,8 +153,7 @@ pub fn configure(
         config.stop_signal.clone_from(from.stop_signal());
     }
     config.exposed_ports.extend(list(from.exposed_ports()));
-    config.exposed_ports.sort();
-    config.exposed_ports.dedup();
+    expose(&mut config)?;
     for target in list(from.volumes()) {
         let bind = volume::anonymous(&target, &target)?;
         let taken = config.binds.iter().any(|other| other.target == bind.target)
@@ -162,6 +169,39 @@ pub fn configure(
     config.shell = health::shell_of_image(image.raw);
     check(&mut config)?;
     Ok(config)
+}
+
+/// Every exposed port for itself; those that `-P` publishes and no `-p` has.
+fn expose(config: &mut Config) -> Result<(), PortError> {
+    let exposed = config.exposed_ports.iter().map(|spec| parse_exposed(spec));
+    let mut ports = exposed.collect::<Result<Vec<_>, _>>()?.concat();
+    let publish = &mut config.network.publish;
+    if config.network.publish_all {
+        ports.sort_unstable();
+        ports.dedup();
+        for &(port, protocol) in &ports {
+            if !publish
+                .iter()
+                .any(|p| (p.port, p.protocol) == (port, protocol))
+            {
+                publish.push(Publish {
+                    host_ip: None,
+                    host_ports: None,
+                    port,
+                    protocol,
+                });
+            }
+        }
+    }
+    // As docker: what is published is exposed.
+    ports.extend(publish.iter().map(|p| (p.port, p.protocol)));
+    ports.sort_unstable();
+    ports.dedup();
+    config.exposed_ports = ports
+        .iter()
+        .map(|(p, protocol)| format!("{p}/{protocol}"))
+        .collect();
+    Ok(())
 }
 
 fn check(config: &mut Config) -> Result<(), CreateError> {
@@ -236,15 +276,16 @@ pub fn create(
             None => name::generate()?,
         };
         match store.insert_container(&container)? {
-            None => return Ok(container),
-            Some(owner) if wanted.is_some() => {
+            Inserted::Done => return Ok(container),
+            Inserted::Unconnected(error) => return Err(error.into()),
+            Inserted::NameTaken(owner) if wanted.is_some() => {
                 return Err(CreateError::NameTaken {
                     name: container.name,
                     owner,
                 });
             }
             // A made-up name that exists: make up another.
-            Some(_) => {}
+            Inserted::NameTaken(_) => {}
         }
     }
 }

@@ -161,7 +161,8 @@ impl<'a> Files<'a> {
 impl OwnGuest {
     fn start(store: &Store, container: &Container) -> Result<Self, FilesError> {
         let lock = launch::take_lock(store, container)?;
-        let plan = launch::plan(store, container, Attach::default(), None)?;
+        let mut plan = launch::plan(store, container, Attach::default(), None)?;
+        plan.machine.interfaces.clear();
         let boot = |error: &dyn std::fmt::Display| FilesError::Boot(error.to_string());
         let mut machine = Machine::start(&plan.machine).map_err(|error| boot(&error))?;
         match machine.next_event() {

@@ -6,7 +6,7 @@ use super::health;
 use super::lifecycle::{self, LifecycleError};
 use super::record::Container;
 use super::state::Status;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::time::parse_time;
 
 /// A filter that cannot be.
@@ -34,6 +34,9 @@ pub enum FilterError {
     /// The container that `before` or `since` names.
     #[error(transparent)]
     Container(#[from] LifecycleError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Keys of `ps`.
@@ -57,8 +60,10 @@ enum Condition {
     Ancestor(String),
     Health(String),
     Volume(String),
-    Network(String),
-    Port(String),
+    /// The containers in a network; none of them is for those without one.
+    Network(Option<Vec<String>>),
+    Exposed(String),
+    Published(String),
     IsTask(bool),
     Before(i64),
     Since(i64),
@@ -87,7 +92,8 @@ impl Filter {
                 return Err(FilterError::Key { key, known });
             }
             let created = || Ok(lifecycle::find(store, value)?.created_at);
-            Condition::parse(filter, key, value, created)
+            let members = || Ok(members_of(store, value)?);
+            Condition::parse(filter, key, value, created, members)
         });
         Ok(Self {
             conditions: conditions.collect::<Result<_, _>>()?,
@@ -120,6 +126,7 @@ impl Condition {
         key: &str,
         value: &str,
         created: impl Fn() -> Result<i64, FilterError>,
+        members: impl Fn() -> Result<Vec<String>, FilterError>,
     ) -> Result<Self, FilterError> {
         let bad = |problem: &str| FilterError::Value {
             filter: filter.to_owned(),
@@ -145,8 +152,10 @@ impl Condition {
                 Err(_) => return Err(bad("an exit code is a number")),
             },
             "volume" => Self::Volume(owned),
-            "network" => Self::Network(owned),
-            "publish" | "expose" => Self::Port(owned),
+            "network" if value == "none" => Self::Network(None),
+            "network" => Self::Network(Some(members()?)),
+            "expose" => Self::Exposed(with_protocol(value)),
+            "publish" => Self::Published(with_protocol(value)),
             "is-task" => match value {
                 "true" | "1" => Self::IsTask(true),
                 "false" | "0" => Self::IsTask(false),
@@ -178,14 +187,12 @@ impl Condition {
                     || bind.target == *volume
                     || bind.volume.is_none() && bind.source.as_os_str() == volume.as_str()
             }),
-            Self::Network(network) => network == "none",
-            Self::Port(port) => {
-                let wanted = if port.contains('/') {
-                    port.clone()
-                } else {
-                    format!("{port}/tcp")
-                };
-                config.exposed_ports.contains(&wanted)
+            Self::Network(None) => config.network.is_none(),
+            Self::Network(Some(members)) => members.contains(&container.id),
+            Self::Exposed(port) => config.exposed_ports.contains(port),
+            Self::Published(port) => {
+                let mut bound = container.state.ports.iter();
+                bound.any(|b| format!("{}/{}", b.host_port, b.protocol) == *port)
             }
             // There are no services here whose tasks containers could be.
             Self::IsTask(wanted) => !wanted,
@@ -211,10 +218,28 @@ fn has_label(container: &Container, label: &str) -> bool {
     }
 }
 
+fn with_protocol(port: &str) -> String {
+    if port.contains('/') {
+        port.to_owned()
+    } else {
+        format!("{port}/tcp")
+    }
+}
+
+/// The ids of the containers in a network; of one that is not there, nobody's.
+fn members_of(store: &Store, network: &str) -> Result<Vec<String>, StoreError> {
+    let Ok(network) = store.find_network(network)? else {
+        return Ok(Vec::new());
+    };
+    let members = store.network_members(&network.id)?;
+    Ok(members.into_iter().map(|m| m.endpoint.container).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::container::record::Bind;
+    use crate::network::ports::{Bound, Protocol};
 
     fn container() -> Container {
         let mut container = Container {
@@ -227,6 +252,12 @@ mod tests {
         container.config.labels.insert("a".into(), "1".into());
         container.config.image = "busybox".into();
         container.config.exposed_ports = vec!["80/tcp".into()];
+        container.state.ports = vec![Bound {
+            host_ip: [127, 0, 0, 1].into(),
+            host_port: 8080,
+            port: 80,
+            protocol: Protocol::Tcp,
+        }];
         container.config.binds = vec![Bind {
             volume: Some("data".into()),
             target: "/data".into(),
@@ -237,7 +268,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Condition, FilterError> {
         let (key, value) = text.split_once('=').unwrap();
-        Condition::parse(text, key, value, || Ok(50))
+        Condition::parse(text, key, value, || Ok(50), || Ok(vec!["other".into()]))
     }
 
     #[test]
@@ -255,7 +286,8 @@ mod tests {
             &["label=a", "label=a=1", "id=abc"],
             &["health=none", "volume=data"],
             &["volume=/data", "volume=other"],
-            &["expose=80", "publish=80/tcp"],
+            &["expose=80", "network=none"],
+            &["publish=8080/tcp"],
             &["since=x", "until=1"],
             &["ancestor=busybox:latest"],
             &["is-task=false"],
@@ -270,6 +302,7 @@ mod tests {
             &["health=healthy"],
             &["network=bridge"],
             &["expose=81"],
+            &["publish=80"],
         ] {
             assert!(!matches(bad), "{bad:?}");
         }

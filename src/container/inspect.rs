@@ -1,8 +1,10 @@
 //! A container in docker's JSON shape.
 
+mod network;
+
 use serde_json::{Map, Value, json};
 
-use super::record::{Config, Container};
+use super::record::Container;
 use super::state::Status;
 use crate::store::Store;
 use crate::time::rfc3339_or_zero;
@@ -75,7 +77,7 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         "Engine": state.engine,
         "SupervisorPid": state.supervisor,
         "Warnings": state.warnings,
-        "HostConfig": host_config(config),
+        "HostConfig": host_config(container),
         "Mounts": mounts.collect::<Vec<_>>(),
         "Config": {
             "Hostname": config.hostname,
@@ -96,7 +98,7 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "Emulation": config.emulation,
             "Isolation": config.isolation,
         },
-        "NetworkSettings": {"Ports": {}, "Networks": {}},
+        "NetworkSettings": network::settings(store, container)?,
     });
     // As in docker, these are there only where there is something to say.
     if let Some(health) = health {
@@ -108,7 +110,8 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
     Ok(value)
 }
 
-fn host_config(config: &Config) -> Value {
+fn host_config(container: &Container) -> Value {
+    let config = &container.config;
     let named = config.binds.iter().filter(|bind| !bind.anonymous);
     let binds = named.map(|bind| {
         let mode = if bind.read_only { ":ro" } else { "" };
@@ -130,7 +133,10 @@ fn host_config(config: &Config) -> Value {
     };
     json!({
         "Binds": binds.collect::<Vec<_>>(),
-        "NetworkMode": "none",
+        "NetworkMode": if config.network.is_none() { "none" } else { config.network.mode.as_str() },
+            "PortBindings": network::port_bindings(container),
+            "PublishAllPorts": config.network.publish_all,
+            "Links": network::links(container),
         "RestartPolicy": {
             "Name": config.restart.name(),
             "MaximumRetryCount": config.restart.limit(),
@@ -160,5 +166,7 @@ fn host_config(config: &Config) -> Value {
         "Annotations": config.annotations,
         "ExtraHosts": config.extra_hosts.iter().map(|(n, a)| format!("{n}:{a}")).collect::<Vec<_>>(),
         "Dns": config.dns,
+            "DnsSearch": config.network.dns_search,
+            "DnsOptions": config.network.dns_options,
     })
 }

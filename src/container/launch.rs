@@ -16,6 +16,7 @@ use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig};
 use super::Emulation;
 use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
+use super::network;
 use super::record::{Bind, Config, Container};
 use super::spec::{SpecError, container_spec};
 use super::state::Status;
@@ -81,6 +82,9 @@ pub enum LaunchError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its networks cannot be put together.
+    #[error(transparent)]
+    Network(#[from] network::NetworkError),
     /// A host directory of `-v` cannot be used.
     #[error("cannot use the host directory {path} as a volume: {source}")]
     Volume {
@@ -201,6 +205,7 @@ pub(super) fn plan(
         mut disks,
         mut storage,
     } = base(store, config, &platform, image.layer_files(store)?)?;
+    let connected = network::connected(store, container)?;
     let path = store.ensure_writable_disk(&container.id, config.disk_size)?;
     disks.push(writable(path, !config.auto_remove));
     storage.shares = shares(&config.binds);
@@ -209,7 +214,8 @@ pub(super) fn plan(
         spec: container_spec(config)?,
         user: config.user.clone(),
         groups: config.groups.clone(),
-        files: provided_files(config),
+        network: connected.interfaces.clone(),
+        files: connected.files.clone(),
         init: config.init,
         architecture: platform.architecture,
         stdio: Streams {
@@ -219,10 +225,12 @@ pub(super) fn plan(
         clock_ns: 0,
         entropy: Vec::new(),
     };
-    let machine = machine(store, container, place, disks)?;
+    let mut machine = machine(store, container, place, disks)?;
+    machine.interfaces = connected.macs();
     Ok(LaunchPlan {
         container: container.clone(),
         machine,
+        network: connected.plan,
         start: Box::new(start),
         attach,
     })

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::state::State;
 use super::{health, restart};
 use crate::arch::dispatch::Isolation;
+use crate::network::record::Asked;
 
 /// One container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,6 +101,9 @@ pub struct Config {
     pub extra_hosts: Vec<(String, String)>,
     /// `--dns`.
     pub dns: Vec<String>,
+    /// Networks and published ports.
+    #[serde(default)]
+    pub network: Asked,
     /// `--oom-score-adj`.
     pub oom_score_adj: Option<i32>,
     /// `--log-driver none` keeps no log.

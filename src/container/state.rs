@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::health;
+use crate::network::ports::Bound;
 
 /// Where in its life a container is, in docker's words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,9 @@ pub struct State {
     pub started_at: i64,
     /// Nanoseconds since the epoch, 0 before the first end.
     pub finished_at: i64,
+    /// Ports of the host that lead to it while it runs.
+    #[serde(default)]
+    pub ports: Vec<Bound>,
     /// Warnings of the last start, such as a wrong platform label.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -192,6 +196,7 @@ impl State {
 
     fn ended(&mut self, code: i32, error: &str) {
         self.machine = 0;
+        self.ports.clear();
         self.exit_code = code;
         error.clone_into(&mut self.error);
     }

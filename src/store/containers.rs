@@ -11,11 +11,13 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::events::insert_of_container;
 use super::lease::claim_layer;
+use super::networks::{delete_endpoints, insert_endpoints, plan_endpoints};
 use super::volumes::insert_volumes;
 use super::{Digest, Paths, Store, StoreError};
 use crate::container::record::{Config, Container, now_ns};
 use crate::container::state::{State, Status};
 use crate::events::Note;
+use crate::network::record::ConnectError;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE container (
@@ -47,6 +49,17 @@ pub enum Found {
     None,
 }
 
+/// What came of adding a container.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is there.
+    Done,
+    /// The container with this id has its name.
+    NameTaken(String),
+    /// It cannot be connected to a network that it wants.
+    Unconnected(ConnectError),
+}
+
 /// What came of waiting for a container's lock.
 #[derive(Debug)]
 pub enum Lock {
@@ -68,6 +81,13 @@ pub struct SocketPath {
 }
 
 impl SocketPath {
+    pub(super) fn new(path: PathBuf, directory: File) -> Self {
+        Self {
+            path,
+            _directory: directory,
+        }
+    }
+
     /// The path, valid while `self` is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -94,9 +114,9 @@ impl Paths {
 }
 
 impl Store {
-    /// Adds a container and claims its image's layers; when the name is taken it adds nothing
-    /// and returns the id of the container that has it.
-    pub fn insert_container(&self, container: &Container) -> Result<Option<String>, StoreError> {
+    /// Adds a container, claims its image's layers and connects it to its networks; or adds
+    /// nothing and says why.
+    pub fn insert_container(&self, container: &Container) -> Result<Inserted, StoreError> {
         // Its directory is made by its first start: one without a row would be nobody's.
         self.write(|tx| {
             let owner: Option<String> = tx
@@ -106,9 +126,14 @@ impl Store {
                     |row| row.get(0),
                 )
                 .optional()?;
-            if owner.is_some() {
-                return Ok(owner);
+            if let Some(owner) = owner {
+                return Ok(Inserted::NameTaken(owner));
             }
+            let asked = &container.config.network.attachments;
+            let endpoints = match plan_endpoints(tx, &container.id, &container.name, asked)? {
+                Ok(endpoints) => endpoints,
+                Err(error) => return Ok(Inserted::Unconnected(error)),
+            };
             tx.execute(
                 "INSERT INTO container (id, name, image, created, config, state)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -122,9 +147,10 @@ impl Store {
                 ],
             )?;
             insert_volumes(tx, &container.config)?;
+            insert_endpoints(tx, &endpoints)?;
             claim_image(tx, &container.config.image_id, &owner_of(&container.id))?;
             insert_of_container(tx, &container.id, &[Note::new("create")])?;
-            Ok(None)
+            Ok(Inserted::Done)
         })
     }
 
@@ -267,6 +293,7 @@ impl Store {
         self.write(|tx| {
             insert_of_container(tx, id, &[Note::new("destroy")])?;
             tx.execute("DELETE FROM layer_refs WHERE owner = ?1", [owner_of(id)])?;
+            delete_endpoints(tx, id)?;
             tx.execute("DELETE FROM container WHERE id = ?1", [id])
         })?;
         remove_directory(&self.paths.container_run_dir(id))
@@ -320,10 +347,7 @@ impl Store {
         };
         // A socket's path has room for 107 bytes only.
         let path = PathBuf::from(format!("/proc/self/fd/{}/control", directory.as_raw_fd()));
-        Ok(Some(SocketPath {
-            path,
-            _directory: directory,
-        }))
+        Ok(Some(SocketPath::new(path, directory)))
     }
 
     fn container_row(&self, id: &str) -> Result<Option<Container>, StoreError> {
@@ -423,7 +447,7 @@ fn image_layers(db: &Connection, image: &str) -> rusqlite::Result<Vec<Digest>> {
     .collect()
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
     File::options()
         .read(true)
         .write(true)

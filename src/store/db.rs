@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, builds, containers, events, images, volumes};
+use super::{StoreError, builds, containers, events, images, networks, volumes};
 use crate::image::digest::Digest;
 
 /// Every change of the schema, oldest first. The database counts how many it has seen; an entry
@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     volumes::SCHEMA,
     events::SCHEMA,
     builds::SCHEMA,
+    networks::SCHEMA,
 ];
 
 /// How long a command waits for another one's transaction.

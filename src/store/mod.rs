@@ -23,6 +23,7 @@ mod images;
 mod kvm;
 mod lease;
 mod lock;
+mod networks;
 mod paths;
 mod temp;
 mod volumes;
@@ -34,12 +35,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-pub use containers::{Found, Lock, SocketPath};
+pub use containers::{Found, Inserted, Lock, SocketPath};
 pub use disks::DiskError;
 pub use gc::Freed;
 pub use images::{ImageRecord, LayerRecord, NameRecord, NewNames, RepoDigest};
 pub use lease::{Lease, claim_layer};
 pub use lock::DigestLock;
+pub use networks::{MemberRecord, RemovedNetwork};
 pub use paths::Paths;
 pub use temp::{Leftover, TempFile};
 pub use volumes::{RemovedVolume, VolumeRecord};

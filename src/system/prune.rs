@@ -2,7 +2,7 @@
 
 use crate::container::filter::Filter;
 use crate::container::lifecycle::{self, LifecycleError};
-use crate::store::{RemovedVolume, Store, StoreError, VolumeRecord};
+use crate::store::{RemovedNetwork, RemovedVolume, Store, StoreError, VolumeRecord};
 
 /// What was removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,6 +86,17 @@ pub fn volumes(store: &Store, filter: &VolumeFilter) -> Result<Pruned, StoreErro
         {
             pruned.removed.push(volume.name);
             pruned.freed += size;
+        }
+    }
+    Ok(pruned)
+}
+
+/// Removes networks that users made and no container is in.
+pub fn networks(store: &Store) -> Result<Pruned, StoreError> {
+    let mut pruned = Pruned::default();
+    for network in store.networks()? {
+        if !network.is_default() && store.remove_network(&network.id)? == RemovedNetwork::Gone {
+            pruned.removed.push(network.name);
         }
     }
     Ok(pruned)

@@ -31,6 +31,7 @@ mod layers;
 mod leftovers;
 mod lifecycle;
 mod matrix;
+mod networks;
 mod options;
 mod restart;
 mod rootless;

@@ -86,9 +86,14 @@ fn what_nobody_uses_is_pruned() {
 
     hull.ok(&["volume", "create", "--label", "keep=yes", "kept"]);
     hull.ok(&["tag", "busybox", "other"]);
+    hull.ok(&["network", "create", "unused"]);
     let everything = hull.ok(&["system", "prune", "-af", "--volumes"]);
     assert!(everything.contains("Deleted Containers:"), "{everything}");
     assert!(everything.contains("Deleted Volumes:"), "{everything}");
+    assert!(
+        everything.contains("Deleted Networks:\nunused\n"),
+        "{everything}"
+    );
     assert_eq!(hull.ok(&["ps", "-aq", "--no-trunc"]), running.id);
     assert_eq!(
         hull.ok(&["images", "-q"]).lines().count(),

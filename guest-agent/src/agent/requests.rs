@@ -13,6 +13,7 @@ use super::process::{Process, Role};
 use super::{Agent, Source, no_such_process};
 use crate::container::spawn::{self, Container, Spawned};
 use crate::error::{Result, guest, invalid, reason};
+use crate::network;
 use crate::storage::devices::Devices;
 use crate::storage::{binfmt, layers};
 use crate::sys;
@@ -52,6 +53,7 @@ impl Agent {
                 return self.start_queued();
             }
             Request::Work(work) => self.work(connection, &work),
+            Request::Network(interface) => network::configure(&interface).map(|()| Some(DONE)),
             Request::Seal => self.seal().map(|()| Some(DONE)),
             Request::Freeze(on) => self.freeze(on).map(|()| Some(DONE)),
             Request::LimitProcesses(limit) => {
@@ -81,6 +83,9 @@ impl Agent {
         }
         if !start.entropy.is_empty() {
             crate::boot::add_entropy(&start.entropy)?;
+        }
+        for interface in &start.network {
+            network::configure(interface)?;
         }
         if self.merged.is_none() {
             let devices = self.devices()?;

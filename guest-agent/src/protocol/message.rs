@@ -28,6 +28,8 @@ pub enum Request {
     Resize(Resize),
     /// Do something with the container's files or about its processes.
     Work(Box<super::Work>),
+    /// Set up one more network interface, or take one down that has no address any more.
+    Network(super::Interface),
     /// Make the writable layer, in which nothing may run any more, the topmost of the layers
     /// and begin an empty one above it.
     Seal,
@@ -139,6 +141,9 @@ pub struct Start {
     pub user: String,
     /// Extra groups by name or number (`--group-add`).
     pub groups: Vec<String>,
+    /// Network interfaces to set up; the others stay down.
+    #[serde(default)]
+    pub network: Vec<super::Interface>,
     /// Files provided by hull: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`.
     pub files: Vec<ProvidedFile>,
     /// Run the process under a minimal init that forwards signals and reaps (`--init`).

@@ -13,6 +13,7 @@
 
 mod frame;
 mod message;
+mod network;
 pub mod runtime;
 mod work;
 
@@ -21,6 +22,7 @@ pub use frame::{
     read_frame, write_frame,
 };
 pub use message::*;
+pub use network::*;
 pub use work::*;
 
 /// Changes whenever an older peer could misread a frame or a message.

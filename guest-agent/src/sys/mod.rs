@@ -6,6 +6,7 @@
 pub mod cred;
 pub mod io;
 pub mod mount;
+pub mod network;
 pub mod system;
 pub mod task;
 pub mod xattr;

@@ -54,6 +54,7 @@ pub fn start(arguments: &[&str]) -> Start {
         spec,
         user: "0".to_owned(),
         groups: Vec::new(),
+        network: Vec::new(),
         files: Vec::new(),
         init: false,
         architecture: if cfg!(target_arch = "x86_64") {

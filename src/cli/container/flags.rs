@@ -10,6 +10,7 @@ use super::super::context::Context;
 use super::super::units;
 use super::health::HealthFlags;
 use super::limits::LimitFlags;
+use super::network_flags::NetworkFlags;
 use crate::arch::dispatch::Isolation;
 use crate::container::mount::{Mount, parse_mount};
 use crate::container::record::{Bind, Config, Emulation};
@@ -131,7 +132,7 @@ pub struct Flags {
     #[arg(long, value_name = "SECONDS")]
     pub stop_timeout: Option<u32>,
     /// Note that the container serves a port
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT[-PORT][/udp]")]
     pub expose: Vec<String>,
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE")]
@@ -145,12 +146,8 @@ pub struct Flags {
     /// Security option: no-new-privileges
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
-    /// Add a line to /etc/hosts
-    #[arg(long, value_name = "HOST:ADDRESS")]
-    pub add_host: Vec<String>,
-    /// Name server for /etc/resolv.conf
-    #[arg(long, value_name = "ADDRESS")]
-    pub dns: Vec<String>,
+    #[command(flatten)]
+    pub network: NetworkFlags,
     /// Make the guest's kernel more or less willing to kill it for lack of memory
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub oom_score_adj: Option<i32>,
@@ -176,9 +173,6 @@ pub struct Flags {
     /// Domain name of the container
     #[arg(long, value_name = "NAME")]
     pub domainname: Option<String>,
-    /// Network of the container: only none is there yet
-    #[arg(long, alias = "net", value_name = "NETWORK")]
-    pub network: Option<String>,
     /// The image, then its command and arguments
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -195,9 +189,6 @@ impl Flags {
     /// What the user asked for; the image fills in the rest.
     pub fn config(&self, context: &Context) -> anyhow::Result<Config> {
         let settings = &context.settings;
-        if let Some(network) = self.network.as_deref().filter(|network| *network != "none") {
-            bail!("--network {network}: networks are not there yet, only none is");
-        }
         let no_log = match self.log_driver.as_deref() {
             None | Some("json-file" | "local") => false,
             Some("none") => true,
@@ -239,7 +230,7 @@ impl Flags {
             open_stdin: self.interactive,
             stop_signal: self.stop_signal.clone(),
             stop_timeout: self.stop_timeout,
-            exposed_ports: self.expose.iter().map(|port| with_protocol(port)).collect(),
+            exposed_ports: self.expose.clone(),
             engine: match self.engine {
                 Some(engine) => Some(engine.to_string()),
                 None => settings.defaults.engine.clone(),
@@ -271,12 +262,9 @@ impl Flags {
                 .collect::<Result<_, _>>()?,
             sysctls,
             no_new_privileges: no_new_privileges(&self.security_opt)?,
-            extra_hosts: self
-                .add_host
-                .iter()
-                .map(|spec| host(spec))
-                .collect::<Result<_, _>>()?,
-            dns: self.dns.clone(),
+            extra_hosts: self.network.extra_hosts()?,
+            dns: self.network.dns(),
+            network: self.network.asked()?,
             oom_score_adj: self.oom_score_adj,
             no_log,
             health: self.health.check()?,
@@ -357,14 +345,6 @@ fn split(spec: &str, separator: char) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-fn with_protocol(port: &str) -> String {
-    if port.contains('/') {
-        port.to_owned()
-    } else {
-        format!("{port}/tcp")
-    }
-}
-
 fn cpus(asked: Option<f64>) -> anyhow::Result<u32> {
     whole_cpus(asked.unwrap_or(1.0))
 }
@@ -407,17 +387,6 @@ fn no_new_privileges(options: &[String]) -> anyhow::Result<bool> {
     Ok(on)
 }
 
-fn host(spec: &str) -> anyhow::Result<(String, String)> {
-    let (name, address) = spec
-        .split_once([':', '='])
-        .with_context(|| format!("invalid host {spec:?}, use NAME:ADDRESS"))?;
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
-    if name.is_empty() || bare.parse::<std::net::IpAddr>().is_err() {
-        bail!("invalid host {spec:?}, use NAME:ADDRESS with an IP address");
-    }
-    Ok((name.to_owned(), bare.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,9 +398,6 @@ mod tests {
         for bad in ["nofile", "nofile=", "nofile=x", "nofile=3:2"] {
             assert!(ulimit(bad).is_err(), "{bad}");
         }
-        assert_eq!(host("db:10.0.0.1").unwrap().1, "10.0.0.1");
-        assert_eq!(host("db:::1").unwrap().1, "::1");
-        assert!(host("db:host").is_err() && host(":1.2.3.4").is_err());
         assert_eq!(cpus(Some(0.5)).unwrap(), 1);
         assert!(cpus(Some(0.0)).is_err() && cpus(Some(f64::NAN)).is_err());
         assert!(no_new_privileges(&["no-new-privileges".into()]).unwrap());

@@ -11,7 +11,9 @@ mod health;
 mod inspect;
 mod limits;
 mod logs;
+mod network_flags;
 mod pause;
+mod port;
 mod prune;
 mod ps;
 mod rename;
@@ -31,6 +33,7 @@ pub use export::Export;
 pub use inspect::{Inspect, InspectContainers, run as inspect};
 pub use logs::Logs;
 pub use pause::Pause;
+pub use port::Port;
 pub use prune::Prune;
 pub use ps::{Ps, row};
 pub use rename::Rename;
@@ -63,6 +66,8 @@ pub enum Command {
     Attach(Attach),
     /// Run a command in a running container
     Exec(Box<Exec>),
+    /// Show where the host offers a container's ports
+    Port(Port),
     /// List containers
     #[command(visible_alias = "ls", alias = "list")]
     Ps(Ps),
@@ -129,6 +134,7 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Start(args) => start::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
         Command::Exec(args) => exec::run(&args, context),
+        Command::Port(args) => port::run(&args, context),
         Command::Ps(args) => ps::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::Stop(args) => stop::stop(&args, context),

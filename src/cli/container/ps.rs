@@ -13,6 +13,7 @@ use crate::container::health;
 use crate::container::record::{Container, now_ns};
 use crate::container::state::Status;
 use crate::image;
+use crate::network::ports;
 
 /// Options of `ps`.
 #[derive(Debug, Args)]
@@ -98,7 +99,7 @@ pub fn run(args: &Ps, context: &Context) -> anyhow::Result<ExitCode> {
     let wants_size = args.size || args.format.as_ref().is_some_and(|f| f.contains(".Size"));
     let mut rows = Vec::new();
     for container in shown {
-        let mut row = row(&container, args.no_trunc);
+        let mut row = row(&container, args.no_trunc, context)?;
         if wants_size {
             row["Size"] = size(&container, context)?.into();
         }
@@ -131,7 +132,12 @@ fn size(container: &Container, context: &Context) -> anyhow::Result<String> {
 }
 
 /// A container as `ps` shows it.
-pub fn row(container: &Container, whole: bool) -> Value {
+pub fn row(container: &Container, whole: bool, context: &Context) -> anyhow::Result<Value> {
+    let endpoints = context.store.endpoints(&container.id)?;
+    let networks: Vec<_> = endpoints
+        .into_iter()
+        .map(|(network, _)| network.name)
+        .collect();
     let config = &container.config;
     let command = config.argv().join(" ");
     let command = if whole {
@@ -144,7 +150,7 @@ pub fn row(container: &Container, whole: bool) -> Value {
         .iter()
         .map(|(k, v)| format!("{k}={v}"))
         .collect::<Vec<_>>();
-    json!({
+    Ok(json!({
         "ID": if whole { &container.id } else { container.short_id() },
         "Image": config.image,
         "Command": format!("{command:?}"),
@@ -152,16 +158,24 @@ pub fn row(container: &Container, whole: bool) -> Value {
         "RunningFor": human::ago_ns(container.created_at),
         "Status": status(container),
         "State": container.state.status.as_str(),
-        "Ports": "",
+        "Ports": ports(container),
         "Names": container.name,
         "Labels": labels.join(","),
         "Mounts": config.binds.iter().map(|b| b.source.display().to_string()).collect::<Vec<_>>().join(","),
-        "Networks": "none",
+        "Networks": networks.join(","),
         "LocalVolumes": config.binds.iter().filter(|b| b.volume.is_some()).count().to_string(),
         "Engine": container.state.engine,
         "Platform": config.platform,
         "Size": "0B",
-    })
+    }))
+}
+
+/// As docker: a container that does not run has no ports.
+fn ports(container: &Container) -> String {
+    match container.state.status.is_live() {
+        true => ports::describe(&container.state.ports, &container.config.exposed_ports),
+        false => String::new(),
+    }
 }
 
 fn shorten(text: &str, characters: usize) -> String {

@@ -77,7 +77,7 @@ pub fn run(args: &Df, context: &Context) -> anyhow::Result<ExitCode> {
         format::print_rows(format, &COLUMNS, &rows)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (images, containers, volumes) = verbose(&used);
+    let (images, containers, volumes) = verbose(&used, context)?;
     match format {
         None => {
             let section = |title: &str, columns: &[Column], rows: &[Value]| {
@@ -112,11 +112,14 @@ fn row(kind: &str, total: Total) -> Value {
     })
 }
 
-fn verbose(used: &Usage) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
+fn verbose(
+    used: &Usage,
+    context: &Context,
+) -> anyhow::Result<(Vec<Value>, Vec<Value>, Vec<Value>)> {
     let containers = used.containers.iter().map(|(container, size)| {
-        let mut row = container_row(container, false);
+        let mut row = container_row(container, false, context)?;
         row["Size"] = human::size(*size).into();
-        row
+        anyhow::Ok(row)
     });
     let volumes = used.volumes.iter().map(|(volume, size, links)| {
         json!({
@@ -126,11 +129,11 @@ fn verbose(used: &Usage) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
             "Size": human::size(*size),
         })
     });
-    (
+    Ok((
         used.images.iter().map(image_row).collect(),
-        containers.collect(),
+        containers.collect::<Result<_, _>>()?,
         volumes.collect(),
-    )
+    ))
 }
 
 fn image_row(used: &ImageUsage) -> Value {

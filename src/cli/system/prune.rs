@@ -60,6 +60,9 @@ pub fn run(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {
         }
     };
     section("Containers", prune::containers(store, &of_containers)?)?;
+    if args.filter.is_empty() {
+        section("Networks", prune::networks(store)?)?;
+    }
     if args.volumes {
         let filter = VolumeFilter::parse(&args.filter, false)?;
         section("Volumes", prune::volumes(store, &filter)?)?;
@@ -80,6 +83,9 @@ pub fn run(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {
 
 fn warning(args: &Prune) -> String {
     let mut text = "This will remove:\n  - all stopped containers\n".to_owned();
+    if args.filter.is_empty() {
+        text += "  - all networks not used by at least one container\n";
+    }
     if args.volumes {
         text += "  - all anonymous volumes not used by at least one container\n";
     }

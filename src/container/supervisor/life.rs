@@ -10,14 +10,16 @@ use guest_agent::protocol::{FrameKind, Request, Start};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use vmm::Machine;
+use vmm::{Machine, MachineConfig};
 
 use super::hub::{Hub, Input};
+use super::network::Networking;
 use super::record::Record;
 use super::run::{End, Run};
 use super::{clients, frames, signals, stop};
 use crate::container::control::{Attach, ControlReply, LaunchPlan};
 use crate::container::launch;
+use crate::container::network::NetworkPlan;
 use crate::container::record::now_ns;
 use crate::container::restart::BackOff;
 use crate::events::Note;
@@ -33,14 +35,15 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
     let LaunchPlan {
         container,
         machine: config,
+        network,
         start,
         attach,
     } = plan;
-    let machine = match Machine::start(&config) {
-        Ok(machine) => machine,
-        Err(error) => {
-            let record = Record::new(Store::open(&Paths::from_env()?)?, container);
-            let message = error.to_string();
+    let paths = Paths::from_env()?;
+    let (machine, network) = match begin(&config, network, &paths) {
+        Ok(begun) => begun,
+        Err(message) => {
+            let record = Record::new(Store::open(&paths)?, container);
             record.change(&[], |state| {
                 state.start_failed(125, &message);
                 anyhow::Ok(())
@@ -51,10 +54,10 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
         }
     };
     // The guest boots while the rest is prepared.
-    let store = Store::open(&Paths::from_env()?)?;
+    let store = Store::open(&paths)?;
     let run_dir = store.paths().container_run_dir(&container.id);
     let record = Rc::new(Record::new(store, container));
-    began(&record, &machine, config.engine)?;
+    began(&record, &machine, config.engine, network.as_ref())?;
     let socket = run_dir.join("control");
     // What a supervisor that was killed left; the lock says that nobody uses it.
     let _ = std::fs::remove_file(&socket);
@@ -70,6 +73,7 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
     let mut life = Life {
         hub: hub.clone(),
         kill_orders,
+        network,
         back_off: BackOff::default(),
     };
     let ending = life.go_on(start, input).await;
@@ -86,20 +90,42 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
     Ok(())
 }
 
+/// Binds the ports, then begins to boot the guest and to connect it, at the same time.
+fn begin(
+    config: &MachineConfig,
+    network: Option<NetworkPlan>,
+    paths: &Paths,
+) -> Result<(Machine, Option<Networking>), String> {
+    let network = network.map(|plan| Networking::prepare(plan, paths));
+    let mut network = network.transpose().map_err(|error| error.to_string())?;
+    let machine = Machine::start(config).map_err(|error| error.to_string())?;
+    if let Some(network) = &mut network {
+        network.begin();
+    }
+    Ok((machine, network))
+}
+
 /// Records that a machine runs.
-fn began(record: &Record, machine: &Machine, engine: vmm::EngineKind) -> anyhow::Result<()> {
+fn began(
+    record: &Record,
+    machine: &Machine,
+    engine: vmm::EngineKind,
+    network: Option<&Networking>,
+) -> anyhow::Result<()> {
     let supervisor = nix::unistd::getpid().as_raw();
     let checked = record.get().config.health.clone();
     let checked = checked.is_some_and(|check| check.argv(&[]).is_some());
     record.change(&[], |state| {
         state.start(supervisor, engine.as_str(), now_ns())?;
         state.machine = machine.pid();
+        state.ports = network.map_or(Vec::new(), |network| network.bound().to_vec());
         state.health = checked.then(Default::default);
         anyhow::Ok(())
     })
 }
 
 struct Life {
+    network: Option<Networking>,
     hub: Rc<Hub>,
     kill_orders: mpsc::Receiver<()>,
     back_off: BackOff,
@@ -118,6 +144,7 @@ impl Life {
             let began = Instant::now();
             let mut run = Run {
                 hub: &self.hub,
+                network: self.network.as_mut(),
                 kill_orders: &mut self.kill_orders,
             };
             let end = run.follow(start, input).await;
@@ -184,12 +211,14 @@ impl Life {
         }
     }
 
-    fn start_again(&self) -> anyhow::Result<(Box<Start>, mpsc::Receiver<Input>)> {
+    fn start_again(&mut self) -> anyhow::Result<(Box<Start>, mpsc::Receiver<Input>)> {
         let record = &self.hub.record;
         record.refresh()?;
         let plan = launch::plan(record.store(), &record.get(), Attach::default(), None)?;
-        let machine = Machine::start(&plan.machine)?;
-        began(record, &machine, plan.machine.engine)?;
+        let begun = begin(&plan.machine, plan.network, record.store().paths());
+        let (machine, network) = begun.map_err(anyhow::Error::msg)?;
+        began(record, &machine, plan.machine.engine, network.as_ref())?;
+        self.network = network;
         Ok((plan.start, self.hub.begin_again(machine)))
     }
 
@@ -233,6 +262,9 @@ impl Life {
             } else {
                 machine.kill();
             }
+        }
+        if let Some(network) = self.network.take() {
+            network.leave().await;
         }
         // The next command finds a free lock and repairs the record.
         if let Err(error) = remember(&record, end, again) {

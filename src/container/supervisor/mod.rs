@@ -9,6 +9,7 @@ mod clients;
 mod frames;
 mod hub;
 mod life;
+mod network;
 mod probe;
 mod record;
 mod run;

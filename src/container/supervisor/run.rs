@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 use vmm::Event;
 
 use super::hub::{Hub, Input};
+use super::network::Networking;
 use super::{frames, probe};
 use crate::container::control::ControlReply;
 use crate::container::guest::{self, GuestError};
@@ -60,6 +61,8 @@ impl End {
 /// A machine that is booting, on its way to an end.
 pub(super) struct Run<'a> {
     pub hub: &'a Rc<Hub>,
+    /// Its networks, which are being connected.
+    pub network: Option<&'a mut Networking>,
     pub kill_orders: &'a mut mpsc::Receiver<()>,
 }
 
@@ -73,7 +76,11 @@ impl Run<'_> {
         if let Err(end) = self.boot(&control).await {
             return end;
         }
-        let (reader, writer) = match self.start(start, &control).await {
+        let warnings = match self.connect().await {
+            Ok(warnings) => warnings,
+            Err(end) => return end,
+        };
+        let (reader, writer) = match self.start(start, &control, warnings).await {
             Ok(halves) => halves,
             Err(end) => return end,
         };
@@ -115,10 +122,24 @@ impl Run<'_> {
         }
     }
 
+    /// Waits for the networks, which were asked for when the guest began to boot.
+    async fn connect(&mut self) -> Result<Vec<String>, End> {
+        let Some(network) = &mut self.network else {
+            return Ok(Vec::new());
+        };
+        tokio::select! {
+            connected = network.connect(self.hub) => {
+                connected.map_err(|error| End::unstarted(125, error))
+            }
+            _ = self.kill_orders.recv() => Err(End::unstarted(137, "killed before it started")),
+        }
+    }
+
     async fn start(
         &mut self,
         mut start: Box<Start>,
         control: &AsyncFd<OwnedFd>,
+        mut warnings: Vec<String>,
     ) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), End> {
         start.clock_ns = u64::try_from(now_ns()).unwrap_or_default();
         start.entropy = id::random_bytes::<32>().map(Vec::from).unwrap_or_default();
@@ -140,7 +161,8 @@ impl Run<'_> {
             }
         };
         match answer {
-            Ok((reader, writer, warnings)) => {
+            Ok((reader, writer, more)) => {
+                warnings.extend(more);
                 let reply = ControlReply::Ok {
                     warnings: warnings.clone(),
                 };

@@ -1,0 +1,29 @@
+//! Network interfaces, as the host wants them in the guest.
+
+use serde::{Deserialize, Serialize};
+
+/// An interface of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its hardware address, by which it is found.
+    pub mac: [u8; 6],
+    /// Its IPv4 address; an interface without any address is taken down.
+    pub ipv4: Option<InterfaceAddress<4>>,
+    /// Its IPv6 address; without one the interface does not speak IPv6 at all.
+    pub ipv6: Option<InterfaceAddress<16>>,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "[u8; N]: Serialize",
+    deserialize = "[u8; N]: Deserialize<'de>"
+))]
+pub struct InterfaceAddress<const N: usize> {
+    /// The address.
+    pub address: [u8; N],
+    /// How many of its bits are the network's.
+    pub prefix: u8,
+    /// Where everything else goes, if this interface leads there.
+    pub gateway: Option<[u8; N]>,
+}
