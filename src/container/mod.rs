@@ -11,6 +11,7 @@ pub mod control;
 pub mod copy;
 pub mod cpuset;
 pub mod create;
+mod descriptors;
 pub mod files;
 pub mod filter;
 pub mod guest;

@@ -57,6 +57,7 @@ pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
     ];
     let ids = hull.ok(&created);
     let short: Vec<&str> = ids.lines().map(|id| &id[..12]).collect();
+    let state = format!("HULL_ROOT={}\0", hull.root().display());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
         let Some(pid) = entry
@@ -66,18 +67,17 @@ pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
         else {
             continue;
         };
-        let Ok(command) = fs::read(entry.path().join("cmdline")) else {
-            continue;
+        let read = |name: &str| {
+            let bytes = fs::read(entry.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
         };
-        let words: Vec<String> = command
-            .split(|&b| b == 0)
-            .map(|word| String::from_utf8_lossy(word).into_owned())
-            .collect();
-        let of_hull = words
-            .iter()
-            .any(|word| word == "__supervise" || word.contains("vmm"));
-        if of_hull && words.iter().any(|word| short.contains(&word.as_str())) {
-            found.push((pid, words.join(" ")));
+        // A machine's first process is a copy of its supervisor; the guest's kernel carries the
+        // container's id.
+        let command = read("cmdline");
+        let supervises = command.contains("__supervise") && read("environ").contains(&state);
+        let runs = command.starts_with("hull-") && short.iter().any(|id| command.contains(id));
+        if supervises || runs {
+            found.push((pid, command.replace('\0', " ")));
         }
     }
     found

@@ -107,8 +107,9 @@ impl Matrix {
         std::thread::sleep(Duration::from_millis(self.dice.below(LATEST)));
         let pids = match self.dice.below(3) {
             0 => vec![child.id() as i32],
+            // Supervisors and the machines' first processes.
             1 => victims(&self.hull, "__supervise"),
-            _ => victims(&self.hull, "vmm"),
+            _ => victims(&self.hull, "hull-"),
         };
         if !pids.is_empty() {
             let chosen = pids[self.dice.below(pids.len() as u64) as usize];

@@ -50,9 +50,11 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::failure::sentence;
+use crate::container::launch::Waiting;
 
 /// Everything that can be asked of containers; also reachable as `hull container …`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Create and start a container
     #[command(disable_help_flag = true)]
@@ -117,19 +119,48 @@ pub enum Group {
     Prune(Prune),
 }
 
+impl Group {
+    /// As [`Command::supervisor`].
+    pub fn supervisor(&self) -> anyhow::Result<Option<Waiting>> {
+        match self {
+            Self::Command(command) => command.supervisor(),
+            _ => Ok(None),
+        }
+    }
+}
+
 /// Carries a command under `container` out.
-pub fn run_group(group: Group, context: &Context) -> anyhow::Result<ExitCode> {
+pub fn run_group(
+    group: Group,
+    supervisor: Option<Waiting>,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
     match group {
-        Group::Command(command) => run(command, context),
+        Group::Command(command) => run(command, supervisor, context),
         Group::Inspect(args) => inspect::containers(&args, context),
         Group::Prune(args) => prune::run(&args, context),
     }
 }
 
-/// Carries a command out.
-pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
+impl Command {
+    /// A supervisor for the container that the command will start: what can be made before
+    /// the state directory is even open.
+    pub fn supervisor(&self) -> anyhow::Result<Option<Waiting>> {
+        match self {
+            Self::Run(_) => Ok(Some(run::supervisor()?)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Carries a command out, `run` in the supervisor that was made for it.
+pub fn run(
+    command: Command,
+    supervisor: Option<Waiting>,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => run::run(&args, context),
+        Command::Run(args) => run::run(&args, supervisor, context),
         Command::Create(args) => run::create(&args, context),
         Command::Start(args) => start::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),

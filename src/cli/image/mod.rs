@@ -11,6 +11,7 @@ pub mod pull;
 mod push;
 mod rmi;
 mod save;
+pub mod stack;
 mod tag;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ pub use prune::removed_lines;
 
 /// Commands about images at the top level.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Download an image from a registry
     Pull(pull::Args),
@@ -47,6 +49,7 @@ pub enum Command {
 
 /// Commands under `image`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Group {
     /// Build an image from a Dockerfile
     Build(Box<super::build::Args>),
@@ -74,6 +77,8 @@ pub enum Group {
     Inspect(inspect::Args),
     /// Remove unused images
     Prune(prune::Args),
+    /// Make an image of several: the layers of all on top of each other
+    Stack(stack::Args),
 }
 
 /// Runs a command of the top level.
@@ -106,6 +111,7 @@ pub fn run_group(command: Group, context: &Context) -> anyhow::Result<ExitCode> 
         Group::Import(args) => import::run(&args, context),
         Group::Inspect(args) => inspect::run(&args, context),
         Group::Prune(args) => prune::run(&args, context),
+        Group::Stack(args) => stack::run(&args, context),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `hull build`.
 
 mod copies;
+mod stack;
 mod steps;
 
 use std::fs;
