@@ -161,6 +161,7 @@ fn every_command_is_in_the_table() {
                 ("image", "ls") => "images",
                 ("image", "rm") => "rmi",
                 ("buildx", "prune") => "builder prune",
+                ("image", "stack") => "image stack",
                 (_, command) => command,
             };
             if command != "help" && !(table.contains_key(top) && command != "inspect") {
