@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use context::Context;
 use failure::Failure;
@@ -90,7 +90,7 @@ enum Command {
 
 /// Parses `arguments` and carries the command out; the exit code is docker's.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    let arguments = order::end_options(arguments, &Cli::command());
+    let arguments = order::end_options(arguments, container::options_of);
     let parsed = match Cli::try_parse_from(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error, &arguments),
@@ -191,6 +191,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

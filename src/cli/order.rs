@@ -5,30 +5,38 @@ use std::ffi::OsString;
 
 use clap::Command;
 
-/// Commands whose options end at their first operand.
-const PROGRAMS: [&str; 3] = ["run", "create", "exec"];
-
-/// The arguments with `--` behind the first operand of such a command.
-pub fn end_options(mut arguments: Vec<OsString>, program: &Command) -> Vec<OsString> {
-    if let Some(place) = first_operand(&arguments, program) {
+/// The arguments with `--` behind the first operand of a command whose options end there;
+/// `options_of` knows those commands.
+pub fn end_options(
+    mut arguments: Vec<OsString>,
+    options_of: impl Fn(&str) -> Option<Command>,
+) -> Vec<OsString> {
+    if let Some(place) = first_operand(&arguments, options_of) {
         arguments.insert(place + 1, OsString::from("--"));
     }
     arguments
 }
 
-fn first_operand(arguments: &[OsString], program: &Command) -> Option<usize> {
-    let mut command = program;
+fn first_operand(
+    arguments: &[OsString],
+    options_of: impl Fn(&str) -> Option<Command>,
+) -> Option<usize> {
     let mut place = 1;
     if arguments.get(1)?.to_str()? == "container" {
-        command = command.find_subcommand("container")?;
         place = 2;
     }
     let name = arguments.get(place)?.to_str()?;
-    if !PROGRAMS.contains(&name) {
+    place += 1;
+    // Where no option follows an operand there is nothing to tell apart.
+    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    let mut rest = arguments
+        .iter()
+        .skip(place)
+        .skip_while(|word| is_option(word));
+    if !rest.any(is_option) {
         return None;
     }
-    command = command.find_subcommand(name)?;
-    place += 1;
+    let command = &options_of(name)?;
     while let Some(word) = arguments.get(place) {
         // What is no text is no option.
         let word = word.to_str().unwrap_or_default();
@@ -81,21 +89,20 @@ mod tests {
 
     fn ended(line: &str) -> String {
         let flag = |name: &'static str, short| Arg::new(name).long(name).short(short);
-        let run = Command::new("run")
-            .arg(flag("tty", 't').action(ArgAction::SetTrue))
-            .arg(flag("label", 'l').action(ArgAction::Append))
-            .arg(
-                flag("sig-proxy", 's')
-                    .num_args(0..=1)
-                    .require_equals(true)
-                    .default_missing_value("true"),
-            );
-        let program = Command::new("hull")
-            .subcommand(run.clone())
-            .subcommand(Command::new("container").subcommand(run))
-            .subcommand(Command::new("ps"));
+        let options_of = |name: &str| {
+            let run = Command::new("run")
+                .arg(flag("tty", 't').action(ArgAction::SetTrue))
+                .arg(flag("label", 'l').action(ArgAction::Append))
+                .arg(
+                    flag("sig-proxy", 's')
+                        .num_args(0..=1)
+                        .require_equals(true)
+                        .default_missing_value("true"),
+                );
+            (name == "run").then_some(run)
+        };
         let words = line.split(' ').map(OsString::from).collect();
-        let ended = end_options(words, &program);
+        let ended = end_options(words, options_of);
         let words: Vec<_> = ended.iter().map(|word| word.to_string_lossy()).collect();
         words.join(" ")
     }
@@ -111,16 +118,16 @@ mod tests {
             ("hull run -tl a image -l", "hull run -tl a image -- -l"),
             ("hull run -la image -l", "hull run -la image -- -l"),
             (
-                "hull run --label a image x",
-                "hull run --label a image -- x",
+                "hull run --label a image -x",
+                "hull run --label a image -- -x",
             ),
             (
-                "hull run --label=a image x",
-                "hull run --label=a image -- x",
+                "hull run --label=a image -x",
+                "hull run --label=a image -- -x",
             ),
             (
-                "hull run --sig-proxy image x",
-                "hull run --sig-proxy image -- x",
+                "hull run --sig-proxy image -x",
+                "hull run --sig-proxy image -- -x",
             ),
             (
                 "hull container run image -t",
@@ -128,7 +135,8 @@ mod tests {
             ),
             ("hull run -- image -t", "hull run -- image -t"),
             ("hull run --unknown", "hull run --unknown"),
-            ("hull ps image", "hull ps image"),
+            ("hull ps image -a", "hull ps image -a"),
+            ("hull run -t image x", "hull run -t image x"),
             ("hull", "hull"),
         ] {
             assert_eq!(ended(line), expected);

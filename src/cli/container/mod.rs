@@ -46,7 +46,7 @@ pub use update::Update;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::context::Context;
 use super::failure::sentence;
@@ -105,6 +105,17 @@ pub enum Command {
     Diff(Diff),
     /// Make an image of what a container changed
     Commit(Commit),
+}
+
+/// The options of a command that runs a program; they end at its first operand.
+pub fn options_of(name: &str) -> Option<clap::Command> {
+    let command = clap::Command::new("program");
+    match name {
+        "run" => Some(Run::augment_args(command)),
+        "create" => Some(Create::augment_args(command)),
+        "exec" => Some(Exec::augment_args(command)),
+        _ => None,
+    }
 }
 
 /// Commands under `container`: the same, and some that mean something else elsewhere.
