@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use guest_agent::protocol::{
-    BlockDevice, FrameKind, ProvidedFile, Share, Start, Stdio as Streams, Storage, WindowSize,
+    BlockDevice, FrameKind, Share, Start, Stdio as Streams, Storage, WindowSize,
 };
 use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig};
 
@@ -436,33 +436,6 @@ fn shares(binds: &[Bind]) -> Vec<Share> {
         copy_up: bind.copy_up,
     };
     binds.iter().enumerate().map(share).collect()
-}
-
-/// `/etc/hosts` and its like, as docker provides them; without a network only loopback.
-pub(crate) fn provided_files(config: &Config) -> Vec<ProvidedFile> {
-    let mut hosts = String::from(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n",
-    );
-    hosts.push_str(&format!("127.0.1.1\t{}\n", config.hostname));
-    for (name, address) in &config.extra_hosts {
-        hosts.push_str(&format!("{address}\t{name}\n"));
-    }
-    let servers = config
-        .dns
-        .iter()
-        .map(|server| format!("nameserver {server}\n"));
-    let file = |path: &str, content: String| ProvidedFile {
-        path: path.to_owned(),
-        content,
-        mode: 0o644,
-    };
-    vec![
-        file("/etc/hosts", hosts),
-        file("/etc/hostname", format!("{}\n", config.hostname)),
-        file("/etc/resolv.conf", servers.collect()),
-    ]
 }
 
 /// The engines and guests that a kernel can be built for, for `hull kernel` and `doctor`.

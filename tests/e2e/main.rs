@@ -18,6 +18,7 @@ mod container_view;
 mod crash;
 mod create;
 mod docs;
+mod escapes;
 mod exec;
 mod failures;
 mod files;

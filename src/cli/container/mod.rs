@@ -11,7 +11,7 @@ mod health;
 mod inspect;
 mod limits;
 mod logs;
-mod network_flags;
+pub mod network_flags;
 mod pause;
 mod port;
 mod prune;

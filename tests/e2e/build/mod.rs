@@ -3,6 +3,7 @@
 mod copies;
 mod stack;
 mod steps;
+mod workshop;
 
 use std::fs;
 use std::path::Path;
