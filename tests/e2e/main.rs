@@ -28,6 +28,7 @@ mod layers;
 mod lifecycle;
 mod networks;
 mod options;
+mod ports;
 mod restart;
 mod run;
 mod streams;
