@@ -7,10 +7,11 @@
 #   make kernels   all guest kernels (build makes only the one that this machine uses by default)
 #   make registry  the seeded registry; target/demo/config.toml names it as docker.io's mirror
 #   make bench     hull beside docker, podman and the bare kernel
+#   make conformance  hull build beside docker's classic builder, Dockerfile by Dockerfile
 #   make lint      formatting, clippy, shellcheck, dependencies
 #   make clean     remove target/ (kernels and images stay in the cache, ~/.cache/hull)
 
-.PHONY: all build setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm bench lint clean
+.PHONY: all build setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm bench conformance lint clean
 .NOTPARALLEL:
 
 step := @scripts/step
@@ -70,6 +71,10 @@ test-kvm: build
 bench: build kernels
 	$(step) "Checking the benchmark's packages" scripts/setup demo peers
 	$(step) "Running the benchmark" benches/run
+
+conformance: build registry
+	$(step) "Checking the peers' packages" scripts/setup peers
+	HULL_CONFIG=$(CURDIR)/target/demo/config.toml tests/build-conformance/run
 
 lint:
 	$(step) "Checking the linters' packages" scripts/setup build lint

@@ -20,7 +20,6 @@ use crate::container::launch::Common;
 use crate::error::{Result, guest, reason};
 use crate::options::Options;
 use crate::storage::filesystem;
-use crate::sys::mount::attach_at;
 use crate::sys::{cred, io, system, task};
 
 /// Open files that the agent allows itself.
@@ -47,9 +46,7 @@ pub fn boot(options: Options) -> Result<Setup> {
         ("sysfs", c"/sys"),
         ("devtmpfs", c"/dev"),
     ] {
-        let mount = filesystem::mount(fstype, fstype, [], 0)?;
-        attach_at(&mount, target)
-            .map_err(|e| guest(format!("cannot attach {fstype}"), reason(e)))?;
+        filesystem::mount_at(fstype, target)?;
     }
     let cgroup = Cgroup::create(&options.cgroup)?;
     // A kernel without IPv4 has no loopback to bring up.

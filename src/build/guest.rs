@@ -11,6 +11,7 @@ use guest_agent::protocol::{
 };
 use vmm::{DirShare, Event, Machine, MachineConfig};
 
+use super::network::{Networked, NoNetwork};
 use crate::arch::Platform;
 use crate::container::assets::{self, AssetError};
 use crate::container::files::{FilesError, Input, Output};
@@ -42,6 +43,11 @@ pub enum GuestFailure {
     /// The agent's work failed.
     #[error(transparent)]
     Work(#[from] FilesError),
+    /// No network.
+    #[error(
+        "the build has no network: {0}; RUN --network=none and hull build --network none need none"
+    )]
+    Network(#[from] NoNetwork),
     /// The step's settings make no sense.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -52,11 +58,13 @@ pub enum GuestFailure {
 
 /// A running guest.
 #[derive(Debug)]
-pub struct Guest {
+pub struct Guest<'a> {
     machine: Machine,
+    network: Networked<'a>,
     storage: Storage,
     /// Whether the writable layer has something in it that is a layer already.
     used: bool,
+    warning: Option<String>,
     _disk: TempFile,
 }
 
@@ -75,17 +83,19 @@ pub struct Command<'a> {
     pub trees: Vec<Tree>,
 }
 
-impl Guest {
+impl<'a> Guest<'a> {
     /// Boots a guest with these layers, the lowest first.
     pub fn boot(
-        store: &Store,
+        store: &'a Store,
         config: &Config,
         platform: &Platform,
         layers: Vec<PathBuf>,
         shares: Vec<DirShare>,
+        offline: bool,
     ) -> Result<Self, GuestFailure> {
         let base = launch::base(store, config, platform, layers)?;
         let disk = store.scratch_disk()?;
+        let mut network = Networked::begin(store, config, disk.name(), offline)?;
         let mut disks = base.disks;
         disks.push(launch::writable(disk.path().to_owned(), false));
         let machine = MachineConfig {
@@ -98,7 +108,7 @@ impl Guest {
             initramfs: assets::initramfs(base.place.guest)?,
             disks,
             shares,
-            interfaces: Vec::new(),
+            interfaces: network.macs(),
             console: None,
             qemu: None,
         };
@@ -110,12 +120,24 @@ impl Guest {
             Ok(Event::Stopped(reason)) => return Err(dead(&reason)),
             Err(error) => return Err(dead(&error)),
         }
+        // As for containers: what needs no network runs all the same.
+        let connected = network.connect(&machine);
+        let warning = connected
+            .err()
+            .map(|error| format!("[Warning] commands have no network: {error}"));
         Ok(Self {
             machine,
+            network,
             storage: base.storage,
             used: false,
+            warning,
             _disk: disk,
         })
+    }
+
+    /// A sentence for the user about the boot, once.
+    pub fn take_warning(&mut self) -> Option<String> {
+        self.warning.take()
     }
 
     fn connect(&self) -> Result<UnixStream, GuestFailure> {
@@ -160,7 +182,7 @@ impl Guest {
         mut output: impl FnMut(&[u8]),
     ) -> Result<i32, GuestFailure> {
         self.seal()?;
-        let mut files = launch::provided_files(command.config);
+        let mut files = self.network.files.clone();
         files.extend(command.files);
         let mut storage = self.storage.clone();
         storage.shares = command.shares;
@@ -170,7 +192,7 @@ impl Guest {
             spec: container_spec(command.config)?,
             user: command.config.user.clone(),
             groups: Vec::new(),
-            network: Vec::new(),
+            network: self.network.interfaces.clone(),
             files,
             init: false,
             architecture: command.architecture.to_owned(),

@@ -12,6 +12,7 @@ mod error;
 pub mod files;
 pub mod guest;
 pub mod layer;
+mod network;
 mod plan;
 mod prepare;
 mod report;
@@ -64,6 +65,8 @@ pub struct Options {
     pub names: Vec<Reference>,
     /// The latest time of a file and the time of the images, in seconds since 1970.
     pub epoch: i64,
+    /// `--network none`: no command has a network.
+    pub offline: bool,
     /// What the guests are like: memory, processors, engine, `/dev/shm`.
     pub guest: Config,
 }

@@ -17,6 +17,7 @@ pub struct Kernel {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Action {
     /// Build guest kernels from the distribution's source
     Build {

@@ -40,6 +40,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     #[command(flatten)]
     Container(container::Command),
@@ -104,12 +105,13 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Other(words) => missing::explain(&words),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
+        Command::Container(command) | Command::Containers(command) => {
+            let supervisor = command.supervisor()?;
+            container::run(command, supervisor, &Context::open()?)
+        }
         command => {
             let context = Context::open()?;
             match command {
-                Command::Container(command) | Command::Containers(command) => {
-                    container::run(command, &context)
-                }
                 Command::Image(command) => image::run(command, &context),
                 Command::Images(group) => image::run_group(group, &context),
                 Command::Events(args) => events::run(&args, &context),
@@ -122,9 +124,11 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Inspect(args) => container::inspect(&args, &context),
                 Command::Info(args) => info::info(&args, &context),
                 Command::Doctor(args) => info::doctor(&args, &context),
-                Command::Other(_) | Command::Kernel(_) | Command::Version(_) => {
-                    Ok(ExitCode::SUCCESS)
-                }
+                Command::Container(_)
+                | Command::Containers(_)
+                | Command::Other(_)
+                | Command::Kernel(_)
+                | Command::Version(_) => Ok(ExitCode::SUCCESS),
             }
         }
     }

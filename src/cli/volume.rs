@@ -19,6 +19,7 @@ use crate::time::rfc3339;
 
 /// Commands under `volume`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Group {
     /// Make a volume
     Create(Create),

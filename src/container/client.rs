@@ -1,13 +1,12 @@
 //! Talking to the supervisor of a running container.
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io;
 use std::os::unix::net::UnixStream;
 
 use guest_agent::protocol::{Exit, FrameKind, Request};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, RecvMsg, UnixAddr, recvmsg};
 
 use super::control::{self, Attach, ControlError, ControlReply, ControlRequest};
+use super::descriptors;
 use super::guest::{self, GuestError};
 use super::record::Container;
 use crate::store::{Store, StoreError};
@@ -87,7 +86,8 @@ pub fn wait(store: &Store, container: &Container) -> Result<Exit, ClientError> {
 /// A connection to the guest's agent.
 pub fn agent(store: &Store, container: &Container) -> Result<UnixStream, ClientError> {
     let stream = ask(store, container, &ControlRequest::Agent)?;
-    Ok(receive_stream(&stream).map_err(ControlError::Io)?)
+    let [stream] = descriptors::receive(&stream).map_err(ControlError::Io)?;
+    Ok(UnixStream::from(stream))
 }
 
 /// Asks the guest's agent for something that is answered at once.
@@ -99,26 +99,4 @@ pub fn ask_agent(
     let mut stream = agent(store, container)?;
     guest::ask(&mut stream, request)?;
     Ok(stream)
-}
-
-fn receive_stream(stream: &UnixStream) -> io::Result<UnixStream> {
-    let mut byte = [0];
-    let mut buffers = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([i32; 1]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message: RecvMsg<'_, '_, UnixAddr> =
-        recvmsg(stream.as_raw_fd(), &mut buffers, Some(&mut space), flags)?;
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = part
-            && let Some(&descriptor) = descriptors.first()
-        {
-            // SAFETY: the kernel has just made this descriptor for this message and gave
-            // it to nobody else, so owning it here closes it exactly once; the buffer has
-            // room for one descriptor, so there is no second one to leak.
-            return Ok(UnixStream::from(unsafe {
-                OwnedFd::from_raw_fd(descriptor)
-            }));
-        }
-    }
-    Err(io::ErrorKind::UnexpectedEof.into())
 }

@@ -121,7 +121,12 @@ pub fn receive<T: DeserializeOwned>(
     stream: &mut impl Read,
     kind: FrameKind,
 ) -> Result<T, ControlError> {
-    let frame = read_frame(stream)?.ok_or(ControlError::Gone)?;
+    let frame = match read_frame(stream) {
+        // It ended with something of ours unread, which resets the connection.
+        Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => None,
+        read => read?,
+    };
+    let frame = frame.ok_or(ControlError::Gone)?;
     if frame.kind != kind {
         return Err(ControlError::Garbage(format!(
             "{:?} instead of {kind:?}",

@@ -1,21 +1,23 @@
 //! Starting a container: everything its supervisor needs is put together here, so that the
 //! supervisor opens the machine at once.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use guest_agent::protocol::{
-    BlockDevice, FrameKind, ProvidedFile, Share, Start, Stdio as Streams, Storage, WindowSize,
+    BlockDevice, FrameKind, Share, Start, Stdio as Streams, Storage, WindowSize,
 };
 use vmm::{DirShare, Disk, DiskSource, EngineKind, GuestArch, MachineConfig};
 
 use super::Emulation;
 use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
+use super::descriptors;
 use super::network;
 use super::record::{Bind, Config, Container};
 use super::spec::{SpecError, container_spec};
@@ -128,8 +130,54 @@ pub struct Started {
     pub warnings: Vec<String>,
 }
 
+/// A supervisor that waits for its container.
+///
+/// Made before anything else, it and the machine's process get ready while the container is
+/// still being put together. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Waiting(UnixStream);
+
+impl Waiting {
+    /// Make one.
+    pub fn spawn() -> Result<Self, LaunchError> {
+        let (ours, theirs) = UnixStream::pair().map_err(LaunchError::Spawn)?;
+        Command::new("/proc/self/exe")
+            .arg(control::SUBCOMMAND)
+            .current_dir("/")
+            // It becomes the machine's process too, which must hold nobody's secrets.
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_for_supervisors(name)))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(LaunchError::Spawn)?;
+        Ok(Self(ours))
+    }
+}
+
+/// Whether a supervisor needs this environment variable.
+fn is_for_supervisors(variable: &OsStr) -> bool {
+    let bytes = variable.as_encoded_bytes();
+    bytes == b"HOME"
+        || bytes == b"PATH"
+        || bytes.starts_with(b"HULL_")
+        || bytes.starts_with(b"XDG_")
+}
+
 /// Starts `container` and waits until its first process runs.
 pub fn start(
+    store: &Store,
+    container: &Container,
+    attach: Attach,
+    window: Option<WindowSize>,
+) -> Result<Started, LaunchError> {
+    start_in(Waiting::spawn()?, store, container, attach, window)
+}
+
+/// [`start`] with a supervisor that stands already.
+pub fn start_in(
+    supervisor: Waiting,
     store: &Store,
     container: &Container,
     attach: Attach,
@@ -140,8 +188,14 @@ pub fn start(
         return Err(LaunchError::Dead(container.name.clone()));
     }
     let plan = plan(store, container, attach, window)?;
-    let (mut ours, theirs) = UnixStream::pair().map_err(LaunchError::Spawn)?;
-    spawn(store, container, theirs, lock)?;
+    let log = store
+        .paths()
+        .container_run_dir(&container.id)
+        .join("supervisor.log");
+    let log = File::create(log).map_err(LaunchError::Spawn)?;
+    let Waiting(mut ours) = supervisor;
+    descriptors::send(&ours, &[lock.as_fd(), log.as_fd()]).map_err(ControlError::Io)?;
+    drop(lock);
     control::send(&mut ours, FrameKind::Request, &plan)?;
     match control::receive(&mut ours, FrameKind::Response)? {
         ControlReply::Ok { warnings } => Ok(Started {
@@ -161,29 +215,6 @@ pub(super) fn take_lock(store: &Store, container: &Container) -> Result<File, La
         Lock::Stuck => Err(LaunchError::StillEnding(container.name.clone())),
         Lock::Gone => Err(LaunchError::Gone(container.name.clone())),
     }
-}
-
-fn spawn(
-    store: &Store,
-    container: &Container,
-    channel: UnixStream,
-    lock: File,
-) -> Result<(), LaunchError> {
-    let log = store
-        .paths()
-        .container_run_dir(&container.id)
-        .join("supervisor.log");
-    let log = File::create(log).map_err(LaunchError::Spawn)?;
-    Command::new("/proc/self/exe")
-        .arg(control::SUBCOMMAND)
-        .arg(container.short_id())
-        .current_dir("/")
-        .stdin(Stdio::from(OwnedFd::from(channel)))
-        .stdout(Stdio::from(lock))
-        .stderr(Stdio::from(log))
-        .spawn()
-        .map_err(LaunchError::Spawn)?;
-    Ok(())
 }
 
 /// Puts together everything that a supervisor needs.
@@ -404,33 +435,6 @@ fn shares(binds: &[Bind]) -> Vec<Share> {
         copy_up: bind.copy_up,
     };
     binds.iter().enumerate().map(share).collect()
-}
-
-/// `/etc/hosts` and its like, as docker provides them; without a network only loopback.
-pub(crate) fn provided_files(config: &Config) -> Vec<ProvidedFile> {
-    let mut hosts = String::from(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n",
-    );
-    hosts.push_str(&format!("127.0.1.1\t{}\n", config.hostname));
-    for (name, address) in &config.extra_hosts {
-        hosts.push_str(&format!("{address}\t{name}\n"));
-    }
-    let servers = config
-        .dns
-        .iter()
-        .map(|server| format!("nameserver {server}\n"));
-    let file = |path: &str, content: String| ProvidedFile {
-        path: path.to_owned(),
-        content,
-        mode: 0o644,
-    };
-    vec![
-        file("/etc/hosts", hosts),
-        file("/etc/hostname", format!("{}\n", config.hostname)),
-        file("/etc/resolv.conf", servers.collect()),
-    ]
 }
 
 /// The engines and guests that a kernel can be built for, for `hull kernel` and `doctor`.

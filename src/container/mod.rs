@@ -10,6 +10,7 @@ pub mod commit;
 pub mod control;
 pub mod copy;
 pub mod create;
+mod descriptors;
 pub mod files;
 pub mod filter;
 pub mod guest;

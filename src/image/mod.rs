@@ -21,6 +21,7 @@ mod pull;
 mod push;
 pub mod reference;
 pub mod registry;
+mod stack;
 mod view;
 
 pub use commit::{Commit, commit};
@@ -34,6 +35,7 @@ pub use prune::{Pruned, prune, prune_builds};
 pub use pull::{PullPolicy, Pulled, ensure, pull, tags};
 pub use push::push;
 pub use reference::Reference;
+pub use stack::{Stacked, stack};
 pub use view::{Content, Node as ViewNode, View};
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ const MAX_SMALL: u64 = 16 << 20;
 pub struct View {
     /// The topmost first.
     layers: Vec<Reader>,
+    /// What tells the layers from all others.
+    ids: Vec<String>,
 }
 
 /// Layers and inodes, the topmost first.
@@ -57,18 +59,30 @@ impl Node {
 impl View {
     /// The files of an image.
     pub fn open(store: &Store, image: &Image) -> Result<Self, ImageError> {
-        let mut layers = Vec::new();
+        let (mut layers, mut ids) = (Vec::new(), Vec::new());
         for path in image.layer_files(store)?.iter().rev() {
             let file = File::open(path).map_err(|e| StoreError::io("open", path, e))?;
             let reader = Reader::open(file).map_err(|error| failed(&error))?;
             layers.push(reader);
+            // Files of layers are called after what is in them.
+            let name = path.file_name().unwrap_or_default();
+            ids.push(name.to_string_lossy().into_owned());
         }
-        Ok(Self { layers })
+        Ok(Self { layers, ids })
+    }
+
+    /// What tells a file from all others, in other views too: its layer and its number.
+    pub fn origin(&self, node: &Node) -> Option<(&str, u64)> {
+        let (layer, inode) = node.places.first()?;
+        Some((self.ids.get(*layer)?, inode.nid))
     }
 
     /// No files at all.
     pub fn empty() -> Self {
-        Self { layers: Vec::new() }
+        Self {
+            layers: Vec::new(),
+            ids: Vec::new(),
+        }
     }
 
     /// The root directory.

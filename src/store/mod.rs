@@ -225,6 +225,10 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut repairs = Vec::new();
+        for leftover in &leftovers {
+            // A guest of a build has its addresses under its disk's name.
+            self.disconnect_all(&leftover.name)?;
+        }
         let (leases, files): (Vec<_>, Vec<_>) = leftovers
             .iter()
             .partition(|leftover| Lease::is_file(&leftover.name));

@@ -189,6 +189,11 @@ impl Store {
         })
     }
 
+    /// Takes whoever has this id out of all networks.
+    pub fn disconnect_all(&self, container: &str) -> Result<(), StoreError> {
+        self.write(|tx| delete_endpoints(tx, container))
+    }
+
     /// Takes a container out of a network; false when it is not in it.
     pub fn disconnect_container(&self, container: &str, network: &str) -> Result<bool, StoreError> {
         let gone = self.write(|tx| {

@@ -15,6 +15,7 @@ mod build;
 mod container_view;
 mod crash;
 mod docs;
+mod escapes;
 mod exec;
 mod failures;
 mod files;

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::StopReason;
-use crate::launch::LaunchSpec;
+use crate::launch::{LaunchSpec, ShareSpec};
 
 /// The longest packet: a launch description with 200 layers is far below it.
 const MAX_PACKET: usize = 64 * 1024;
@@ -27,9 +27,12 @@ pub(crate) const FDS_PER_PACKET: usize = 200;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
-    /// The first packet: what to start. Its descriptors follow in [`Command::Descriptors`].
+    /// The first packet to a process that was told to expect it: what to share. Its
+    /// descriptors follow in [`Command::Descriptors`].
+    Shares(Vec<ShareSpec>),
+    /// The next packet: what to start. Its descriptors follow in [`Command::Descriptors`].
     Launch(LaunchSpec),
-    /// Up to [`FDS_PER_PACKET`] of the launch's descriptors.
+    /// Up to [`FDS_PER_PACKET`] of the descriptors.
     Descriptors,
     /// Connect the stream that comes along to a port of the guest.
     Connect {

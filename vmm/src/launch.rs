@@ -71,7 +71,7 @@ impl LaunchSpec {
                 DiskKind::Writable { .. } => 1,
             })
             .sum();
-        2 + usize::from(self.has_emulator()) + usize::from(self.console) + disks + self.shares.len()
+        2 + usize::from(self.has_emulator()) + usize::from(self.console) + disks
     }
 }
 
@@ -84,7 +84,6 @@ pub(crate) struct LaunchFiles {
     pub(crate) emulator: Option<OwnedFd>,
     pub(crate) console: Option<OwnedFd>,
     pub(crate) disks: Vec<Vec<OwnedFd>>,
-    pub(crate) shares: Vec<OwnedFd>,
 }
 
 impl LaunchFiles {
@@ -94,7 +93,6 @@ impl LaunchFiles {
         all.extend(self.emulator);
         all.extend(self.console);
         all.extend(self.disks.into_iter().flatten());
-        all.extend(self.shares);
         all
     }
 
@@ -124,20 +122,27 @@ impl LaunchFiles {
                 DiskKind::Writable { .. } => fds.by_ref().take(1).collect(),
             })
             .collect();
-        let shares = fds.collect();
         Some(Self {
             kernel,
             initramfs,
             emulator,
             console,
             disks,
-            shares,
         })
     }
 }
 
+/// A machine with everything opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) spec: LaunchSpec,
+    pub(crate) files: LaunchFiles,
+    /// The shared directories, in the order of their description.
+    pub(crate) shares: Vec<OwnedFd>,
+}
+
 /// Check a configuration and open everything that it names.
-pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), StartError> {
+pub(crate) fn open(config: &MachineConfig) -> Result<Opened, StartError> {
     check(config)?;
     let kernel = open_file(&config.kernel, "guest kernel", false)?;
     let initramfs = open_file(&config.initramfs, "initramfs", false)?;
@@ -220,17 +225,18 @@ pub(crate) fn open(config: &MachineConfig) -> Result<(LaunchSpec, LaunchFiles), 
         shares: share_specs,
         interfaces: config.interfaces.clone(),
     };
-    Ok((
+    let files = LaunchFiles {
+        kernel,
+        initramfs,
+        emulator,
+        console,
+        disks,
+    };
+    Ok(Opened {
         spec,
-        LaunchFiles {
-            kernel,
-            initramfs,
-            emulator,
-            console,
-            disks,
-            shares,
-        },
-    ))
+        files,
+        shares,
+    })
 }
 
 fn open_file(path: &Path, what: &'static str, write: bool) -> Result<OwnedFd, StartError> {

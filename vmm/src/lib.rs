@@ -6,6 +6,7 @@
 //! connections into the guest over it and reads [`Event`]s from it; when the channel
 //! closes, the machine dies.
 
+mod child;
 mod config;
 mod control;
 mod devices;
@@ -27,7 +28,7 @@ pub use config::{
     MAX_TAG, MachineConfig, UnknownEngine,
 };
 pub use event::{Event, StopReason};
-pub use machine::{ConnectError, EventError, Machine, StartError};
+pub use machine::{ConnectError, EventError, Machine, Spare, StartError};
 pub use probe::{Probe, isolation, probe, probe_kvm};
 pub use process::vmm_main;
 

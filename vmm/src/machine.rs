@@ -3,13 +3,17 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command as Program, ExitStatus, Stdio};
+use std::process::{Command as Program, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{ForkResult, Pid, fork};
 
+use crate::child::{Child, End};
 use crate::control::{Channel, Command, FDS_PER_PACKET, Report};
+use crate::launch::Opened;
+use crate::process::{self, SHARES_ARGUMENT};
 use crate::{Event, MachineConfig, StopReason, VMM_ARGUMENT, launch};
 
 /// A machine that could not be started.
@@ -46,6 +50,66 @@ pub struct ConnectError {
 #[error("cannot read the machine's events: {0}")]
 pub struct EventError(#[from] io::Error);
 
+/// A VMM process that has built its jail and waits for its machine. Dropping it ends it.
+///
+/// Made early, it costs a machine's start nothing of its own.
+#[derive(Debug)]
+pub struct Spare(Machine);
+
+impl Spare {
+    /// Make the process. A caller with a single thread, and nothing in its memory that a
+    /// guest must not see if it takes the VMM over, is copied, which is faster than executing
+    /// the program anew.
+    pub fn spawn() -> Result<Self, StartError> {
+        if !single_threaded() {
+            return spawn(false).map(Self);
+        }
+        let (ours, theirs) = Channel::pair().map_err(StartError::Spawn)?;
+        // SAFETY: this process has a single thread, so the child may do everything. It never
+        // comes back from here, so it uses and drops nothing that the caller owns.
+        match unsafe { fork() }.map_err(|errno| StartError::Spawn(errno.into()))? {
+            ForkResult::Child => {
+                drop(ours);
+                process::copied_main(theirs)
+            }
+            ForkResult::Parent { child } => Ok(Self(Machine::of(ours, child))),
+        }
+    }
+
+    /// Start a machine in it, or in another one when it does not serve: the process of the
+    /// shared directories cannot be made from inside the jail.
+    pub fn start(self, config: &MachineConfig) -> Result<Machine, StartError> {
+        if config.shares.is_empty() {
+            self.0.launch(launch::open(config)?)
+        } else {
+            Machine::start(config)
+        }
+    }
+}
+
+/// Make a VMM process.
+fn spawn(shares: bool) -> Result<Machine, StartError> {
+    let (ours, theirs) = Channel::pair().map_err(StartError::Spawn)?;
+    let vmm = Program::new("/proc/self/exe")
+        .arg0("hull-vmm")
+        .arg(VMM_ARGUMENT)
+        .args(shares.then_some(SHARES_ARGUMENT))
+        .env_clear()
+        .stdin(Stdio::from(theirs.into_fd()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(StartError::Spawn)?;
+    let pid = i32::try_from(vmm.id()).map_err(io::Error::other);
+    let pid = Pid::from_raw(pid.map_err(StartError::Spawn)?);
+    Ok(Machine::of(ours, pid))
+}
+
+/// Whether this process has no other threads.
+fn single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
+
 /// A running machine. Dropping it kills it.
 #[derive(Debug)]
 pub struct Machine {
@@ -57,40 +121,44 @@ pub struct Machine {
 }
 
 impl Machine {
+    fn of(channel: Channel, vmm: Pid) -> Self {
+        Self {
+            channel,
+            vmm: Child::of(vmm),
+            children: Vec::new(),
+            stopped: None,
+        }
+    }
+
     /// Start a machine: open every file that the configuration names, make the VMM process
     /// and hand the files to it. Returns without waiting for the guest to boot.
     pub fn start(config: &MachineConfig) -> Result<Self, StartError> {
-        let (spec, files) = launch::open(config)?;
-        let (ours, theirs) = Channel::pair().map_err(StartError::Spawn)?;
-        let vmm = Program::new("/proc/self/exe")
-            .arg0("hull-vmm")
-            .arg(VMM_ARGUMENT)
-            .arg(&spec.name)
-            .env_clear()
-            .stdin(Stdio::from(theirs.into_fd()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
+        let opened = launch::open(config)?;
+        spawn(!opened.shares.is_empty())?.launch(opened)
+    }
+
+    fn launch(self, opened: Opened) -> Result<Self, StartError> {
+        let Opened {
+            spec,
+            files,
+            shares,
+        } = opened;
+        if !shares.is_empty() {
+            let command = Command::Shares(spec.shares.clone());
+            self.send(&command, &shares).map_err(StartError::Spawn)?;
+        }
+        self.send(&Command::Launch(spec), &files.into_vec())
             .map_err(StartError::Spawn)?;
-        let machine = Self {
-            channel: ours,
-            vmm,
-            children: Vec::new(),
-            stopped: None,
-        };
-        let fds = files.into_vec();
-        machine
-            .channel
-            .send(&Command::Launch(spec), &[])
-            .map_err(StartError::Spawn)?;
+        Ok(self)
+    }
+
+    fn send(&self, command: &Command, fds: &[OwnedFd]) -> io::Result<()> {
+        self.channel.send(command, &[])?;
         for batch in fds.chunks(FDS_PER_PACKET) {
             let batch: Vec<_> = batch.iter().map(AsFd::as_fd).collect();
-            machine
-                .channel
-                .send(&Command::Descriptors, &batch)
-                .map_err(StartError::Spawn)?;
+            self.channel.send(&Command::Descriptors, &batch)?;
         }
-        Ok(machine)
+        Ok(())
     }
 
     /// Open a stream to a vsock port of the guest. The stream works at once; if the guest
@@ -145,13 +213,12 @@ impl Machine {
 
     /// The VMM process.
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.vmm.id()).unwrap_or(-1)
+        self.vmm.pid()
     }
 
     /// Send the whole tree to its end without waiting for it; [`Machine::kill`] does.
     pub fn begin_kill(&mut self) {
-        // Fails only when the process is gone already, which is what is wanted.
-        let _ = self.vmm.kill();
+        self.vmm.kill();
     }
 
     /// Kill the whole tree and wait until every process of it is gone.
@@ -164,8 +231,7 @@ impl Machine {
                 Ok(None) | Err(_) => break,
             }
         }
-        // Both fail only when the process is gone already, which is what is wanted.
-        let _ = self.vmm.kill();
+        self.vmm.kill();
         let status = self.reap();
         if self.stopped.is_none() {
             self.stopped = Some(status.map_or(StopReason::Killed { signal: 9 }, unannounced));
@@ -178,7 +244,7 @@ impl Machine {
     }
 
     /// Wait for the VMM process and for its children, which die with it.
-    fn reap(&mut self) -> io::Result<ExitStatus> {
+    fn reap(&mut self) -> io::Result<End> {
         let status = self.vmm.wait()?;
         for child in self.children.drain(..) {
             let mut fds = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
@@ -197,9 +263,9 @@ impl Drop for Machine {
     }
 }
 
-fn unannounced(status: ExitStatus) -> StopReason {
-    match status.signal() {
-        Some(signal) => StopReason::Killed { signal },
-        None => StopReason::Failed(format!("the machine's process ended early ({status})")),
+fn unannounced(end: End) -> StopReason {
+    match end {
+        End::Signal(signal) => StopReason::Killed { signal },
+        End::Status(_) => StopReason::Failed(format!("the machine's process ended early ({end})")),
     }
 }

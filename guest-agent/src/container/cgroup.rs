@@ -17,7 +17,6 @@ use nix::unistd::mkdir;
 
 use crate::error::{Result, guest, invalid, reason};
 use crate::storage::filesystem;
-use crate::sys::mount::attach_at;
 
 /// Where the agent sees all groups.
 const MOUNT: &std::ffi::CStr = c"/cgroup";
@@ -37,8 +36,7 @@ impl Cgroup {
     /// Makes the group `name`, with every controller that the kernel has.
     pub fn create(name: &str) -> Result<Self> {
         let failed = |e: std::io::Error| guest("cannot set up control groups", e);
-        let mount = filesystem::mount("cgroup2", "cgroup2", [], 0)?;
-        attach_at(&mount, MOUNT).map_err(|e| failed(e.into()))?;
+        filesystem::mount_at("cgroup2", MOUNT)?;
         let root = PathBuf::from("/cgroup");
         let known = fs::read_to_string(root.join("cgroup.controllers")).map_err(failed)?;
         let wanted: Vec<String> = known.split_whitespace().map(|c| format!("+{c}")).collect();

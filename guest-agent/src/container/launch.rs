@@ -58,7 +58,7 @@ pub struct Launch<'a> {
     /// Extra groups.
     pub groups: &'a [String],
     /// Standard streams.
-    pub streams: Streams,
+    pub streams: &'a Streams,
     /// The agent's share.
     pub common: &'a Common,
     /// For the check of the program's ELF header; not checked when absent.
@@ -70,9 +70,9 @@ pub struct Launch<'a> {
     /// Tells the agent when the program is about to run.
     pub reporter: &'a Reporter,
     /// The agent's end of the terminal, to be handed over.
-    pub master: Option<OwnedFd>,
+    pub master: Option<&'a OwnedFd>,
     /// The container's devpts, to be handed over.
-    pub devpts: Option<OwnedFd>,
+    pub devpts: Option<&'a OwnedFd>,
 }
 
 /// Sets how readily the out-of-memory killer takes this process; the agent itself, as the
@@ -87,7 +87,7 @@ pub fn set_oom_score(process: &Process) -> Result<()> {
 
 impl Launch<'_> {
     /// Runs the program; returns only when that failed.
-    pub fn run(mut self) -> Result<Infallible> {
+    pub fn run(self) -> Result<Infallible> {
         let process = self.process;
         let args = c_strings(&process.args, "argument")?;
         let mut env = c_strings(&process.env, "environment variable")?;
@@ -142,11 +142,7 @@ impl Launch<'_> {
             init::stay(matches!(self.streams, Streams::Terminal(_)))?;
         }
         self.reporter
-            .ready(
-                &warnings,
-                self.master.take().as_ref(),
-                self.devpts.take().as_ref(),
-            )
+            .ready(&warnings, self.master, self.devpts)
             .map_err(|e| guest("cannot report to the agent", reason(e)))?;
         task::close_on_exec_from(3).map_err(|e| guest("cannot close descriptors", reason(e)))?;
         task::reset_signals().map_err(|e| guest("cannot reset signals", reason(e)))?;
@@ -162,7 +158,7 @@ impl Launch<'_> {
     fn connect(&self, identity: &Identity) -> Result<()> {
         let failed = |e| guest("cannot connect the standard streams", reason(e));
         setsid().map_err(failed)?;
-        let streams: [BorrowedFd<'_>; 3] = match &self.streams {
+        let streams: [BorrowedFd<'_>; 3] = match self.streams {
             Streams::Pipes {
                 stdin,
                 stdout,
@@ -182,7 +178,7 @@ impl Launch<'_> {
         }
         if !owner.is_root() {
             // So that the user can open /dev/stdout and the like anew.
-            match &self.streams {
+            match self.streams {
                 Streams::Terminal(slave) => fchown(slave, Some(owner), None).map_err(failed)?,
                 Streams::Pipes {
                     stdin,

@@ -56,13 +56,14 @@ pub fn enter(start: &Start) -> Result<Entered> {
         }
     };
     set_sysctls(&root, linux)?;
-    masks::make_read_only(&root, &linux.readonly_paths)?;
-    masks::mask(&root, &linux.masked_paths)?;
+    let null = masks::own_null(&root).map_err(|e| guest("cannot find /dev/null", reason(e)))?;
     if spec.root.readonly {
         set_attributes(root.fd(), attr::RDONLY, 0, false)
             .map_err(|e| guest("cannot make the root read-only", reason(e)))?;
     }
     pivot(&root)?;
+    masks::make_read_only(&linux.readonly_paths)?;
+    masks::mask(&linux.masked_paths, null)?;
     set_propagation(&root, linux)?;
     Ok(Entered {
         devpts: mounted.devpts,

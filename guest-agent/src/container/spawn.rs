@@ -20,6 +20,7 @@ use super::report::{self, Reporter, Reports};
 use super::{pty, rootfs, work};
 use crate::error::{Result, guest, invalid, reason};
 use crate::storage::layers::Merged;
+use crate::sys::borrow;
 use crate::sys::task::{self, Child};
 
 /// A child and the agent's ends of everything that leads to it.
@@ -102,31 +103,42 @@ pub fn start(start: &Start, common: &Common, cgroup: &Cgroup) -> Result<Spawned>
     let (reports, reporter) = report::channel().map_err(failed)?;
     let namespaces =
         libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    let forked = task::clone(namespaces, Some(cgroup.directory().as_fd())).map_err(failed)?;
-    let Some(child) = forked else {
-        be_child(&reporter, || {
-            set_oom_score(process)?;
-            let entered = rootfs::enter(start)?;
-            let (master, streams) = match (entered.terminal, streams) {
-                (Some(terminal), _) => (Some(terminal.master), Streams::Terminal(terminal.slave)),
-                (None, Some(streams)) => (None, streams),
-                (None, None) => return Err(invalid("the process has no standard streams")),
-            };
-            Launch {
-                process,
-                user: &start.user,
-                groups: &start.groups,
-                streams,
-                common,
-                architecture: Some(&start.architecture),
-                create_directory: true,
-                init: start.init,
-                reporter: &reporter,
-                master,
-                devpts: entered.devpts,
-            }
-            .run()
-        })
+    let body = || {
+        set_oom_score(process)?;
+        let entered = rootfs::enter(start)?;
+        let terminal = entered
+            .terminal
+            .map(|t| (t.master, Streams::Terminal(t.slave)));
+        let (master, streams) = match (&terminal, &streams) {
+            (Some((master, slave)), _) => (Some(master), slave),
+            (None, Some(streams)) => (None, streams),
+            (None, None) => return Err(invalid("the process has no standard streams")),
+        };
+        Launch {
+            process,
+            user: &start.user,
+            groups: &start.groups,
+            streams,
+            common,
+            architecture: Some(&start.architecture),
+            create_directory: true,
+            init: start.init,
+            reporter: &reporter,
+            master,
+            devpts: entered.devpts.as_ref(),
+        }
+        .run()
+    };
+    let cgroup = Some(cgroup.directory().as_fd());
+    let child = if start.init {
+        // It stays what it is, so it needs memory of its own.
+        match task::clone(namespaces, cgroup).map_err(failed)? {
+            Some(child) => child,
+            None => be_child(&reporter, body),
+        }
+    } else {
+        // Nothing else is served before the container runs: the agent can stand still.
+        borrow::spawn(namespaces, cgroup, &|| be_child(&reporter, body)).map_err(failed)?
     };
     Ok(spawned(child, reports, ends, None))
 }
@@ -189,7 +201,7 @@ pub fn exec(
                 process: &exec.process,
                 user: &exec.user,
                 groups: &exec.groups,
-                streams,
+                streams: &streams,
                 common,
                 architecture: None,
                 create_directory: false,

@@ -28,8 +28,7 @@ pub fn register(
     let image = image.ok_or_else(|| invalid("binfmt rules need an emulators image"))?;
     let mount = filesystem::mount("erofs", &devices.node(image)?, [("ro", None)], 0)?;
     attach_at(&mount, EMULATORS).map_err(|e| guest("cannot attach the emulators image", e))?;
-    let mount = filesystem::mount("binfmt_misc", "binfmt_misc", [], 0)?;
-    attach_at(&mount, BINFMT).map_err(|e| guest("cannot attach binfmt_misc", e))?;
+    filesystem::mount_at("binfmt_misc", BINFMT)?;
 
     let mut register = OpenOptions::new()
         .write(true)

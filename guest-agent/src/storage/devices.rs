@@ -9,8 +9,9 @@ use guest_agent::protocol::BlockDevice;
 use crate::error::{Result, guest};
 
 /// What the kernel reads ahead, in KiB. By itself it takes virtio's disks for rotating ones
-/// and reads 8 MiB ahead, which fills the guest's memory with what nobody asked for.
-const READ_AHEAD: &str = "128";
+/// and reads 8 MiB ahead, which fills the guest's memory with what nobody asked for; much less
+/// than this, and a program that starts waits for the host again and again.
+const READ_AHEAD: &str = "512";
 
 /// The guest's virtio disks.
 #[derive(Debug, Default)]

@@ -3,12 +3,13 @@
 //! Purpose: one function that creates a detached mount from a type, a source and options,
 //! and explains a failure with what the file system itself said.
 
-use std::ffi::{CString, NulError};
+use std::ffi::{CStr, CString, NulError};
 use std::fmt;
 use std::os::fd::OwnedFd;
 
 use guest_agent::protocol::AgentError;
 use nix::errno::Errno;
+use nix::mount::MsFlags;
 
 use crate::error::{guest, reason};
 use crate::sys::mount::FsContext;
@@ -51,6 +52,18 @@ impl From<MountError> for AgentError {
             message: error.to_string(),
         }
     }
+}
+
+/// Mounts one of the kernel's own file systems, which needs no options, at a path of the
+/// caller's tree: one call, where a detached mount takes seven.
+pub fn mount_at(fstype: &str, path: &CStr) -> Result<(), MountError> {
+    let none: Option<&str> = None;
+    let mounted = nix::mount::mount(Some(fstype), path, Some(fstype), MsFlags::empty(), none);
+    mounted.map_err(|errno| MountError {
+        fstype: fstype.to_owned(),
+        source_name: fstype.to_owned(),
+        problem: Problem::Kernel(errno, String::new()),
+    })
 }
 
 /// A detached mount of a new file system; `attributes` are `MOUNT_ATTR_*` bits.

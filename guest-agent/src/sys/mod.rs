@@ -3,6 +3,7 @@
 //! Purpose: all unsafe code of the agent is here, each call argued on its own; everything
 //! else is safe Rust.
 
+pub mod borrow;
 pub mod cred;
 pub mod io;
 pub mod mount;

@@ -1,8 +1,10 @@
 //! The kernel's file-descriptor based mount calls.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+
+use nix::errno::Errno;
 
 use super::check;
 
@@ -157,16 +159,37 @@ pub fn set_attributes(
         userns_fd: 0,
     };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    change(mount.as_raw_fd(), c"", flags, &attributes)
+}
+
+/// Adds attributes to the mount at a path of the caller's own root, and to all below it.
+pub fn restrict_at(path: &str, set: u64) -> nix::Result<()> {
+    let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    change(libc::AT_FDCWD, &path, libc::AT_RECURSIVE, &attributes)
+}
+
+fn change(
+    directory: i32,
+    path: &CStr,
+    flags: libc::c_int,
+    attributes: &libc::mount_attr,
+) -> nix::Result<()> {
     // SAFETY: the path is NUL-terminated, the structure is as long as the size says, and
     // both outlive the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
+            directory,
+            path.as_ptr(),
             flags,
-            ptr::from_ref(&attributes),
-            size_of_val(&attributes),
+            ptr::from_ref(attributes),
+            size_of_val(attributes),
         )
     })?;
     Ok(())

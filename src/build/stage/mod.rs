@@ -93,7 +93,7 @@ struct StageRun<'a> {
     number: usize,
     /// The files of an image, by its id.
     view: Option<(Option<Digest>, Arc<View>)>,
-    vm: Option<run::Vm>,
+    vm: Option<run::Vm<'a>>,
     /// Layers that this stage made on the host, all of whose files an archive can carry.
     plain: BTreeSet<Digest>,
 }

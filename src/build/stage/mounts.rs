@@ -365,7 +365,7 @@ impl StageRun<'_> {
     /// Brings the files of bind mounts into the guest.
     pub(super) fn bring(
         &self,
-        guest: &mut Guest,
+        guest: &mut Guest<'_>,
         mounts: &[Mount],
     ) -> Result<Vec<Tree>, BuildError> {
         let mut trees = Vec::new();

@@ -23,8 +23,10 @@ use crate::image::{self};
 const MAX_SENT: u64 = 64 << 20;
 
 /// The stage's guest and the layers that it has.
-pub(super) struct Vm {
-    guest: Guest,
+pub(super) struct Vm<'a> {
+    guest: Guest<'a>,
+    /// Whether it has no network.
+    offline: bool,
     layers: Vec<Digest>,
     /// Caches that it can mount.
     caches: Vec<String>,
@@ -43,7 +45,7 @@ struct Planned {
 /// Where such a script is.
 const SCRIPT: &str = "/dev/pipes/script";
 
-impl StageRun<'_> {
+impl<'a> StageRun<'a> {
     pub(super) fn run(&mut self, step: &Step, run: &Run, began: Instant) -> Result<(), BuildError> {
         if run.network == Network::Host {
             let message = "--network=host is not there: a RUN step has a machine of its own";
@@ -72,7 +74,12 @@ impl StageRun<'_> {
         }
         let command = self.guest_config(&planned);
         let _caches = mounts::lock(self.builder, &planned.mounts)?;
-        let mut vm = self.prepare_guest(&command, &mounts::caches(&planned.mounts))?;
+        let offline = run.network == Network::None || self.builder.options.offline;
+        let caches = mounts::caches(&planned.mounts);
+        let mut vm = self.prepare_guest(&command, &caches, offline)?;
+        if let Some(warning) = vm.guest.take_warning() {
+            self.tell(Event::Note(&warning));
+        }
         self.tell(Event::Running);
         let trees = self.bring(&mut vm.guest, &planned.mounts)?;
         let mut files: Vec<ProvidedFile> = Vec::new();
@@ -197,7 +204,7 @@ impl StageRun<'_> {
             "script": planned.script,
             "arguments": planned.arguments,
             "mounts": mounts,
-            "network": run.network == Network::None,
+            "offline": run.network == Network::None || self.builder.options.offline,
             "epoch": self.builder.options.epoch,
         });
         Ok(Digest::of(key.to_string()))
@@ -248,8 +255,10 @@ impl StageRun<'_> {
         &mut self,
         config: &Config,
         caches: &[(String, u32)],
-    ) -> Result<Vm, BuildError> {
+        offline: bool,
+    ) -> Result<Vm<'a>, BuildError> {
         if let Some(mut vm) = self.vm.take()
+            && vm.offline == offline
             && caches.iter().all(|(id, _)| vm.caches.contains(id))
             && self.catch_up(&mut vm)?
         {
@@ -262,7 +271,8 @@ impl StageRun<'_> {
         let (caches, shares) = self.host_shares(caches)?.into_iter().unzip();
         let (store, platform) = (self.builder.store, &self.state.platform);
         Ok(Vm {
-            guest: Guest::boot(store, config, platform, layers, shares)?,
+            guest: Guest::boot(store, config, platform, layers, shares, offline)?,
+            offline,
             layers: self
                 .state
                 .layers
@@ -274,7 +284,7 @@ impl StageRun<'_> {
     }
 
     /// Brings layers that came since to a running guest; false when another guest is better.
-    fn catch_up(&self, vm: &mut Vm) -> Result<bool, BuildError> {
+    fn catch_up(&self, vm: &mut Vm<'a>) -> Result<bool, BuildError> {
         let store = self.builder.store;
         let missing = match self.state.layers.get(vm.layers.len()..) {
             Some(missing) => missing,

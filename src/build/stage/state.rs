@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::arch::Platform;
 use crate::build::{BuildError, Builder};
+use crate::container::spec::DEFAULT_PATH;
 use crate::image::assemble::{self, Parts};
 use crate::image::convert::{self, Added};
 use crate::image::digest::Digest;
@@ -49,7 +50,8 @@ impl State {
             image.insert("variant".to_owned(), variant.clone().into());
         }
         image.insert("os".to_owned(), platform.os.clone().into());
-        image.insert("config".to_owned(), json!({}));
+        // As docker: programs are found even on nothing.
+        image.insert("config".to_owned(), json!({"Env": [DEFAULT_PATH]}));
         Self {
             image,
             layers: Vec::new(),

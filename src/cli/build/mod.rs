@@ -16,6 +16,7 @@ use super::units;
 use crate::arch::Platform;
 use crate::arch::dispatch::Isolation;
 use crate::build::{self, BuildError, Options};
+use crate::cli::container::network_flags::extra_hosts;
 use crate::cli::format::print;
 use crate::container::record::{Config, Emulation};
 use crate::image::Reference;
@@ -71,6 +72,12 @@ pub struct Args {
     /// Build twice without the cache and compare
     #[arg(long)]
     verify: bool,
+    /// Network of commands: default or none
+    #[arg(long, value_name = "NETWORK", default_value = "default")]
+    network: NetworkMode,
+    /// Add a line to /etc/hosts of commands
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<String>,
     /// Memory of a stage's guest, as in 512m or 2g
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
@@ -111,6 +118,13 @@ enum Progress {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum NetworkMode {
+    #[value(alias = "bridge")]
+    Default,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum OnFail {
     Stop,
     Shell,
@@ -148,6 +162,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         secrets: secrets(&args.secret)?,
         names: args.tag.clone(),
         epoch: epoch(&args.build_arg)?,
+        offline: args.network == NetworkMode::None,
         guest: guest(args, context)?,
     };
     let quiet = args.quiet || args.progress == Progress::Quiet;
@@ -322,6 +337,7 @@ fn guest(args: &Args, context: &Context) -> anyhow::Result<Config> {
         emulation,
         isolation: args.isolation.or(defaults.isolation).unwrap_or_default(),
         auto_remove: true,
+        extra_hosts: extra_hosts(&args.add_host)?,
         ..Config::default()
     })
 }

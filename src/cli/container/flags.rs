@@ -61,6 +61,9 @@ pub struct Flags {
     /// Platform of the image, as in linux/arm64
     #[arg(long)]
     pub platform: Option<String>,
+    /// Put another image's files on top of the image's
+    #[arg(long, value_name = "IMAGE")]
+    pub with: Vec<String>,
     /// How programs of a foreign architecture run
     #[arg(long)]
     pub emulation: Option<Emulation>,

@@ -10,7 +10,7 @@ mod flags;
 mod health;
 mod inspect;
 mod logs;
-mod network_flags;
+pub mod network_flags;
 mod pause;
 mod port;
 mod ps;
@@ -47,9 +47,11 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::failure::sentence;
+use crate::container::launch::Waiting;
 
 /// Everything that can be asked of containers; also reachable as `hull container …`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Create and start a container
     #[command(disable_help_flag = true)]
@@ -102,10 +104,25 @@ pub enum Command {
     Commit(Commit),
 }
 
-/// Carries a command out.
-pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
+impl Command {
+    /// A supervisor for the container that the command will start: what can be made before
+    /// the state directory is even open.
+    pub fn supervisor(&self) -> anyhow::Result<Option<Waiting>> {
+        match self {
+            Self::Run(_) => Ok(Some(run::supervisor()?)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Carries a command out, `run` in the supervisor that was made for it.
+pub fn run(
+    command: Command,
+    supervisor: Option<Waiting>,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => run::run(&args, context),
+        Command::Run(args) => run::run(&args, supervisor, context),
         Command::Create(args) => run::create(&args, context),
         Command::Start(args) => start::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),

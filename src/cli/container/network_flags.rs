@@ -117,13 +117,18 @@ impl NetworkFlags {
 
     /// `--add-host`.
     pub fn extra_hosts(&self) -> anyhow::Result<Vec<(String, String)>> {
-        self.add_host.iter().map(|spec| host(spec)).collect()
+        extra_hosts(&self.add_host)
     }
 
     /// `--dns`.
     pub fn dns(&self) -> Vec<String> {
         self.dns.iter().map(IpAddr::to_string).collect()
     }
+}
+
+/// Names and addresses of `--add-host`.
+pub fn extra_hosts(specs: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    specs.iter().map(|spec| host(spec)).collect()
 }
 
 fn attachment(network: &str) -> Attachment {

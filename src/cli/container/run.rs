@@ -13,11 +13,13 @@ use crate::arch::platform::Platform;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::image::pull::obtain;
+use crate::cli::image::stack;
 use crate::cli::{session, terminal};
 use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
+use crate::container::launch::{self, Waiting};
 use crate::container::record::Container;
-use crate::container::{client, launch, lifecycle};
+use crate::container::{client, lifecycle};
 use crate::image::{Image, PullPolicy};
 
 /// Options of `run`.
@@ -58,8 +60,13 @@ pub fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A supervisor for what `run` will start.
+pub fn supervisor() -> anyhow::Result<Waiting> {
+    Waiting::spawn().map_err(|error| Failure::daemon(error.exit_code(), error).into())
+}
+
 /// `run`.
-pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Run, supervisor: Option<Waiting>, context: &Context) -> anyhow::Result<ExitCode> {
     let flags = &args.flags;
     if flags.tty && flags.interactive && !args.detach && !std::io::stdin().is_terminal() {
         return Err(Failure::new(1, "the input device is not a TTY").into());
@@ -81,7 +88,18 @@ pub fn run(args: &Run, context: &Context) -> anyhow::Result<ExitCode> {
         stdin: options.stdin,
         output: !args.detach,
     };
-    let started = launch::start(&context.store, &container, attach, terminal::window_size());
+    let supervisor = match supervisor {
+        Some(supervisor) => supervisor,
+        None => self::supervisor()?,
+    };
+    let store = &context.store;
+    let started = launch::start_in(
+        supervisor,
+        store,
+        &container,
+        attach,
+        terminal::window_size(),
+    );
     let started = match started {
         Ok(started) => started,
         Err(error) => {
@@ -182,11 +200,16 @@ fn image(flags: &Flags, context: &Context) -> anyhow::Result<Image> {
         Some(text) => text.parse::<PullPolicy>().map_err(anyhow::Error::msg)?,
         None => PullPolicy::Missing,
     };
-    obtain(
+    let image = obtain(
         context,
         &flags.image,
         platform.as_ref(),
         policy,
         flags.quiet,
-    )
+    )?;
+    if flags.with.is_empty() {
+        return Ok(image);
+    }
+    let base = (flags.image.as_str(), image);
+    stack::with(context, base, &flags.with, policy, flags.quiet)
 }

@@ -11,6 +11,7 @@ pub mod pull;
 mod push;
 mod rmi;
 mod save;
+pub mod stack;
 mod tag;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ pub use progress::{Bars, Lines, Stream, reporter};
 
 /// Commands about images at the top level.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Download an image from a registry
     Pull(pull::Args),
@@ -46,6 +48,7 @@ pub enum Command {
 
 /// Commands under `image`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Group {
     /// Build an image from a Dockerfile
     Build(Box<super::build::Args>),
@@ -73,6 +76,8 @@ pub enum Group {
     Inspect(inspect::Args),
     /// Remove unused images
     Prune(prune::Args),
+    /// Make an image of several: the layers of all on top of each other
+    Stack(stack::Args),
 }
 
 /// Runs a command of the top level.
@@ -105,6 +110,7 @@ pub fn run_group(command: Group, context: &Context) -> anyhow::Result<ExitCode> 
         Group::Import(args) => import::run(&args, context),
         Group::Inspect(args) => inspect::run(&args, context),
         Group::Prune(args) => prune::run(&args, context),
+        Group::Stack(args) => stack::run(&args, context),
     }
 }
 

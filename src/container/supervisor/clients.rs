@@ -1,12 +1,10 @@
 //! Clients of a supervisor: attached command lines, waiters, `exec`, `stop`.
 
-use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream as StdStream;
+use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use guest_agent::protocol::{Exit, FrameError, FrameKind};
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -14,6 +12,7 @@ use tokio::task::JoinSet;
 use super::hub::{Hub, Input};
 use super::{frames, stop};
 use crate::container::control::{Attach, ControlReply, ControlRequest};
+use crate::container::descriptors;
 
 /// Accepts clients until the task is dropped; a client's trouble ends that client only.
 pub async fn accept(listener: UnixListener, hub: Rc<Hub>) {
@@ -205,7 +204,7 @@ async fn agent_connection(mut stream: UnixStream, hub: &Hub) -> io::Result<()> {
             accept_request(&mut stream).await?;
             let stream = stream.into_std()?;
             stream.set_nonblocking(false)?;
-            pass(&stream, &connection)
+            descriptors::send(&stream, &[connection.as_fd()])
         }
         Err(error) => {
             let message = format!("the guest cannot be reached: {error}");
@@ -213,19 +212,4 @@ async fn agent_connection(mut stream: UnixStream, hub: &Hub) -> io::Result<()> {
             frames::send(&mut stream, FrameKind::Response, &reply).await
         }
     }
-}
-
-/// Sends `connection` as a file descriptor with one byte.
-fn pass(stream: &StdStream, connection: &StdStream) -> io::Result<()> {
-    let descriptors = [connection.as_raw_fd()];
-    let message = [ControlMessage::ScmRights(&descriptors)];
-    let byte = [IoSlice::new(&[0])];
-    sendmsg::<UnixAddr>(
-        stream.as_raw_fd(),
-        &byte,
-        &message,
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )?;
-    Ok(())
 }

@@ -10,7 +10,7 @@ use guest_agent::protocol::{FrameKind, Request, Start};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use vmm::{Machine, MachineConfig};
+use vmm::{Machine, MachineConfig, Spare, StartError};
 
 use super::hub::{Hub, Input};
 use super::network::Networking;
@@ -29,7 +29,12 @@ use crate::store::{Paths, Store};
 const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Lives the container's life; `channel` is the first client, `lock` says that it lives.
-pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow::Result<()> {
+pub async fn live(
+    plan: LaunchPlan,
+    spare: Result<Spare, StartError>,
+    channel: StdStream,
+    lock: OwnedFd,
+) -> anyhow::Result<()> {
     channel.set_nonblocking(true)?;
     let mut channel = UnixStream::from_std(channel)?;
     let LaunchPlan {
@@ -40,7 +45,8 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
         attach,
     } = plan;
     let paths = Paths::from_env()?;
-    let (machine, network) = match begin(&config, network, &paths) {
+    let in_spare = |config: &MachineConfig| spare.and_then(|spare| spare.start(config));
+    let (machine, network) = match begin(in_spare, &config, network, &paths) {
         Ok(begun) => begun,
         Err(message) => {
             let record = Record::new(Store::open(&paths)?, container);
@@ -90,15 +96,17 @@ pub async fn live(plan: LaunchPlan, channel: StdStream, lock: OwnedFd) -> anyhow
     Ok(())
 }
 
-/// Binds the ports, then begins to boot the guest and to connect it, at the same time.
+/// Binds the ports, then begins to boot the guest and to connect it, at the same time. The
+/// first machine's process waits already.
 fn begin(
+    start: impl FnOnce(&MachineConfig) -> Result<Machine, StartError>,
     config: &MachineConfig,
     network: Option<NetworkPlan>,
     paths: &Paths,
 ) -> Result<(Machine, Option<Networking>), String> {
     let network = network.map(|plan| Networking::prepare(plan, paths));
     let mut network = network.transpose().map_err(|error| error.to_string())?;
-    let machine = Machine::start(config).map_err(|error| error.to_string())?;
+    let machine = start(config).map_err(|error| error.to_string())?;
     if let Some(network) = &mut network {
         network.begin();
     }
@@ -215,7 +223,12 @@ impl Life {
         let record = &self.hub.record;
         record.refresh()?;
         let plan = launch::plan(record.store(), &record.get(), Attach::default(), None)?;
-        let begun = begin(&plan.machine, plan.network, record.store().paths());
+        let begun = begin(
+            Machine::start,
+            &plan.machine,
+            plan.network,
+            record.store().paths(),
+        );
         let (machine, network) = begun.map_err(anyhow::Error::msg)?;
         began(record, &machine, plan.machine.engine, network.as_ref())?;
         self.network = network;

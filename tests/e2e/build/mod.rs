@@ -1,7 +1,9 @@
 //! `hull build`.
 
 mod copies;
+mod stack;
 mod steps;
+mod workshop;
 
 use std::fs;
 use std::path::Path;

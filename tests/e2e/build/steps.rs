@@ -328,6 +328,14 @@ fn a_killed_build_keeps_its_finished_steps() {
     );
     let left = fs::read_dir(hull.root().join("tmp")).unwrap().count();
     assert_eq!(left, 0, "files of the killed build");
+    let members = hull.ok(&[
+        "network",
+        "inspect",
+        "--format",
+        "{{json .Containers}}",
+        "bridge",
+    ]);
+    assert_eq!(members, "{}", "addresses of the killed build");
 }
 
 #[test]
@@ -389,4 +397,23 @@ fn mistakes_are_shown_where_they_are() {
     assert!(error.contains("not found"), "{error}");
     let error = hull.fails(&["build", "https://example.invalid/x.git"], 1);
     assert!(error.contains("remote context"), "{error}");
+}
+
+#[test]
+fn commands_are_on_the_default_network_unless_they_are_not() {
+    let hull = Hull::shared();
+    let project = Project::new(
+        "FROM busybox\nRUN ip -o addr show eth0; grep there /etc/hosts\nRUN --network=none ip link show eth0 || echo none\n",
+        &[],
+    );
+    let out = project.build(&hull, &["--no-cache", "--add-host", "there:10.1.2.3"]);
+    assert!(
+        out.contains("inet 172.17.0.") && out.contains("10.1.2.3\tthere"),
+        "{out}"
+    );
+    assert!(out.contains("\nnone\n"), "{out}");
+    let out = project.run(&hull, &["--no-cache", "--network", "none"]);
+    assert!(out.stdout.contains("can't find device 'eth0'"), "{out:#?}");
+    let error = project.fails(&hull, &["--network", "host"], 1);
+    assert!(error.contains("invalid value 'host'"), "{error}");
 }

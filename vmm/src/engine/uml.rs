@@ -10,10 +10,10 @@ use crate::launch::LaunchSpec;
 /// Skips the kernel's calibration of a delay loop that nothing in it depends on.
 const LOOPS_PER_JIFFY: &str = "lpj=36000000";
 
-/// The guest's command line. Its memory is the file that it finds open at `memory`.
+/// The guest's command line. It finds its memory and its initramfs open.
 pub(crate) fn program(
     spec: &LaunchSpec,
-    initramfs: &str,
+    initramfs: RawFd,
     memory: RawFd,
     devices: &[Attachment],
 ) -> GuestProgram {
@@ -21,7 +21,7 @@ pub(crate) fn program(
         format!("hull-guest:{}", spec.name),
         format!("mem={}M", spec.memory_mib),
         format!("memory_fd={memory}"),
-        format!("initrd={initramfs}"),
+        format!("initrd=fd={initramfs}"),
         "rdinit=/init".to_owned(),
         // The main console is the pipe on descriptor 1; there is no other.
         "con=null".to_owned(),

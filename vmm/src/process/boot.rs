@@ -23,17 +23,14 @@ use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
 use crate::transport::{MemoryCache, Transport, VhostUser};
 
-/// The only place in the root directory that can be written to.
+/// QEMU's only place in the root directory that can be written to.
 const SCRATCH: &str = "/boot";
 
-/// Where the guest or QEMU finds the initramfs.
+/// Where QEMU finds the initramfs.
 const INITRAMFS: &str = "/boot/initramfs";
 
 /// Where QEMU finds the guest kernel.
 const KERNEL: &str = "/boot/kernel";
-
-/// The size of the root directory, which holds little more than names.
-const ROOT_SIZE: u64 = 1 << 20;
 
 /// The most that the initramfs and the kernel take together.
 const SCRATCH_SIZE: u64 = 256 << 20;
@@ -67,6 +64,7 @@ pub(super) fn boot(
     channel: &Channel,
     spec: &LaunchSpec,
     files: LaunchFiles,
+    root: Root,
     shares: Option<&Channel>,
     cpu_information: &[u8],
 ) -> Result<Booted, Failure> {
@@ -76,9 +74,8 @@ pub(super) fn boot(
         emulator,
         console,
         disks,
-        ..
     } = files;
-    let (executable, memory) = enter_root(spec, kernel, emulator, initramfs, cpu_information)?;
+    let (executable, given) = enter_root(root, spec, kernel, emulator, initramfs, cpu_information)?;
     jail::drop_capabilities()?;
     let poller = Poller::new().while_doing("make an event poll")?;
     let devices = devices(channel, spec, disks, &poller)?;
@@ -115,8 +112,11 @@ pub(super) fn boot(
     let (reader, writer) = io::pipe().while_doing("make a pipe")?;
     let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
         .while_doing("make the guest's console")?;
-    let memory = memory.map(|memory| ends.keep(memory.into()));
-    let (program, role) = program(spec, memory, &ends.attachments)?;
+    let given = given.map(|given| {
+        let memory = ends.keep(given.memory.into());
+        (memory, ends.keep(given.initramfs))
+    });
+    let (program, role) = program(spec, given, &ends.attachments)?;
     let guest = guest::spawn(Start {
         program: &program,
         descriptors: &ends.descriptors,
@@ -145,15 +145,16 @@ pub(super) fn boot(
     })
 }
 
-/// The program to execute, and what it is.
+/// The program to execute, and what it is. User-mode Linux gets the numbers of its memory
+/// and its initramfs.
 fn program(
     spec: &LaunchSpec,
-    memory: Option<RawFd>,
+    given: Option<(RawFd, RawFd)>,
     attachments: &[Attachment],
 ) -> Result<(GuestProgram, Role), Failure> {
-    match (spec.engine, memory) {
-        (EngineKind::Uml, Some(memory)) => Ok((
-            uml::program(spec, INITRAMFS, memory, attachments),
+    match (spec.engine, given) {
+        (EngineKind::Uml, Some((memory, initramfs))) => Ok((
+            uml::program(spec, initramfs, memory, attachments),
             Role::Uml,
         )),
         (EngineKind::Tcg, _) => Ok((
@@ -165,26 +166,33 @@ fn program(
     }
 }
 
-/// Make the root directory and enter it. Returns the program to execute, and the guest's
-/// memory if that program does not make it by itself.
+/// What user-mode Linux finds open.
+struct Given {
+    memory: File,
+    initramfs: OwnedFd,
+}
+
+/// Fill the root directory and enter it. Returns the program to execute, and what it finds
+/// open if it is the guest kernel itself.
 fn enter_root(
+    root: Root,
     spec: &LaunchSpec,
     kernel: OwnedFd,
     emulator: Option<OwnedFd>,
     initramfs: OwnedFd,
     cpu_information: &[u8],
-) -> Result<(OwnedFd, Option<File>), Failure> {
-    let root = Root::new(ROOT_SIZE)?;
+) -> Result<(OwnedFd, Option<Given>), Failure> {
     root.add(RootFile::Device("/dev/null"))?;
-    // For what is needed until the guest has booted.
-    root.add(RootFile::Scratch(SCRATCH, SCRATCH_SIZE))?;
-    root.add(RootFile::Copy(INITRAMFS, File::from(initramfs)))?;
     let started = match emulator {
         None => {
             root.add(RootFile::Bytes("/proc/cpuinfo", cpu_information))?;
-            (kernel, Some(root.memory(u64::from(spec.memory_mib) << 20)?))
+            let memory = root.memory(u64::from(spec.memory_mib) << 20)?;
+            (kernel, Some(Given { memory, initramfs }))
         }
         Some(emulator) => {
+            // For what is needed until the guest has booted.
+            root.add(RootFile::Scratch(SCRATCH, SCRATCH_SIZE))?;
+            root.add(RootFile::Copy(INITRAMFS, File::from(initramfs)))?;
             root.add(RootFile::Copy(KERNEL, File::from(kernel)))?;
             for directory in tcg::HOST_DIRECTORIES {
                 root.add(RootFile::ReadOnly(directory))?;
@@ -255,7 +263,7 @@ pub(super) fn devices(
         .duplicate()
         .while_doing("share the control channel")?;
     let on_ready = Box::new(move || {
-        // The guest has them in its memory. For user-mode Linux there is no kernel file.
+        // The guest has them in its memory. User-mode Linux has neither file.
         let _ = std::fs::remove_file(INITRAMFS);
         let _ = std::fs::remove_file(KERNEL);
         // A creator that is gone is noticed on the channel itself.

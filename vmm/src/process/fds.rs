@@ -25,6 +25,7 @@ pub(super) fn close_others(keep: &[BorrowedFd<'_>]) {
     let mut keep: Vec<u32> = keep
         .iter()
         .map(|fd| fd.as_raw_fd().unsigned_abs())
+        .filter(|fd| *fd > 2)
         .collect();
     keep.push(2);
     keep.sort_unstable();

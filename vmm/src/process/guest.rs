@@ -28,7 +28,7 @@ pub(super) struct Start<'a> {
     pub(super) console: File,
     /// What its program is.
     pub(super) role: Role,
-    /// Whether it and its children run on one CPU only.
+    /// Whether the guest, its children and the caller run on one CPU only.
     pub(super) one_cpu: bool,
 }
 
@@ -38,6 +38,14 @@ pub(super) fn spawn(start: Start<'_>) -> Result<Pid, Failure> {
     // Its writing end closes with this process: how the child knows that it was too late
     // to ask for its parent's death.
     let (lifeline, holder) = io::pipe().while_doing("make a pipe")?;
+    if start.one_cpu {
+        // The one that this process is on. The guest and its devices hand over to each other
+        // all the time as well, most of all while it boots.
+        let cpu = sched_getcpu().while_doing("choose a CPU")?;
+        let mut set = CpuSet::new();
+        set.set(cpu).while_doing("choose a CPU")?;
+        sched_setaffinity(Pid::from_raw(0), &set).while_doing("choose a CPU")?;
+    }
     // SAFETY: this process still has a single thread, so the child may do everything.
     match unsafe { fork() }.while_doing("make the guest's process")? {
         ForkResult::Parent { child } => {
@@ -63,13 +71,6 @@ fn execute(start: &Start<'_>, lifeline: &PipeReader) -> Result<Infallible, Failu
     dup2_stderr(&start.console).while_doing("set the guest's output")?;
     // The guest kernel signals its process group when it panics.
     setsid().while_doing("make a session")?;
-    if start.one_cpu {
-        // The one that the host's scheduler has just found for this process.
-        let cpu = sched_getcpu().while_doing("choose a CPU")?;
-        let mut set = CpuSet::new();
-        set.set(cpu).while_doing("choose a CPU")?;
-        sched_setaffinity(Pid::from_raw(0), &set).while_doing("choose a CPU")?;
-    }
     // User-mode Linux would execute itself again to get rid of it.
     personality::set(Persona::ADDR_NO_RANDOMIZE).while_doing("fix the address layout")?;
     jail::limit(Limits {

@@ -21,14 +21,12 @@ use crate::poll::Poller;
 use crate::transport::Transport;
 use crate::transport::mmio::{Mmio, Remote};
 
-/// The size of the root directory, which holds nothing.
-const ROOT_SIZE: u64 = 1 << 16;
-
 /// Set everything up; the CPUs wait.
 pub(super) fn boot(
     channel: &Channel,
     spec: &LaunchSpec,
     files: LaunchFiles,
+    root: Root,
     shares: Option<&Channel>,
 ) -> Result<Booted, Failure> {
     let LaunchFiles {
@@ -37,9 +35,7 @@ pub(super) fn boot(
         emulator,
         console,
         disks,
-        ..
     } = files;
-    let root = Root::new(ROOT_SIZE)?;
     root.enter()?;
     Root::freeze()?;
     jail::drop_capabilities()?;

@@ -1,5 +1,6 @@
 //! The second process: it serves the devices, and the guest is its child.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -11,10 +12,12 @@ use super::boot::{self, Booted, VSOCK, transport_owner};
 use super::kvm;
 use super::{Failure, While};
 use crate::control::{Channel, Command, Report};
-use crate::jail::{self, Limits, Role};
-use crate::launch::{LaunchFiles, LaunchSpec};
+use crate::jail::{self, Limits, Role, Root};
 use crate::poll::Ready;
 use crate::{EngineKind, StopReason};
+
+/// The size of the root directory, which holds little more than names.
+const ROOT_SIZE: u64 = 1 << 20;
 
 /// Descriptors of the process itself, which is owner 0 of the poller.
 const CONTROL: u32 = 0;
@@ -22,19 +25,14 @@ const CONSOLE: u32 = 1;
 const GUEST: u32 = 2;
 const SHARES: u32 = 3;
 
-/// Serve a machine until its end.
-pub(super) fn main(
-    channel: &Channel,
-    spec: &LaunchSpec,
-    files: LaunchFiles,
-    shares: Option<Channel>,
-    cpu_information: &[u8],
-) -> ExitCode {
-    let reason = match Machine::start(channel, spec, files, shares, cpu_information) {
-        Ok(mut machine) => match machine.serve() {
+/// Wait for a machine and serve it until its end.
+pub(super) fn main(channel: &Channel, shares: Option<Channel>, cpu_information: &[u8]) -> ExitCode {
+    let reason = match Machine::start(channel, shares, cpu_information) {
+        Ok(Some(mut machine)) => match machine.serve() {
             Ok(reason) => reason,
             Err(failure) => Some(StopReason::Failed(failure.to_string())),
         },
+        Ok(None) => None,
         Err(failure) => Some(StopReason::Failed(failure.to_string())),
     };
     match reason {
@@ -47,6 +45,17 @@ pub(super) fn main(
     }
 }
 
+/// What lists of processes show: whose machine it is. The kernel cuts names to 15 bytes.
+fn name(machine: &str) -> Result<(), Failure> {
+    let name: String = format!("vmm-{machine}")
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .collect();
+    let name = std::ffi::CString::new(name).map_err(io::Error::from);
+    let name = name.while_doing("name the machine's process")?;
+    nix::sys::prctl::set_name(&name).while_doing("name the machine's process")
+}
+
 struct Machine<'a> {
     channel: &'a Channel,
     booted: Booted,
@@ -54,18 +63,29 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
+    /// None when the creator is gone, or wants no machine.
     fn start(
         channel: &'a Channel,
-        spec: &LaunchSpec,
-        files: LaunchFiles,
         shares: Option<Channel>,
         cpu_information: &[u8],
-    ) -> Result<Self, Failure> {
+    ) -> Result<Option<Self>, Failure> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind to the parent")?;
+        let root = Root::new(ROOT_SIZE)?;
+        let Some((spec, files)) = super::receive_launch(channel)? else {
+            return Ok(None);
+        };
+        name(&spec.name)?;
         let booted = match spec.engine {
             #[cfg(target_arch = "x86_64")]
-            EngineKind::Kvm => kvm::boot(channel, spec, files, shares.as_ref())?,
-            _ => boot::boot(channel, spec, files, shares.as_ref(), cpu_information)?,
+            EngineKind::Kvm => kvm::boot(channel, &spec, files, root, shares.as_ref())?,
+            _ => boot::boot(
+                channel,
+                &spec,
+                files,
+                root,
+                shares.as_ref(),
+                cpu_information,
+            )?,
         };
         let watched = [
             (channel.as_fd(), CONTROL),
@@ -85,11 +105,11 @@ impl<'a> Machine<'a> {
         })?;
         jail::confine(Role::Devices)?;
         booted.guest.begin();
-        Ok(Self {
+        Ok(Some(Self {
             channel,
             booted,
             shares,
-        })
+        }))
     }
 
     /// Serve until the guest ends, or the creator is gone (none).

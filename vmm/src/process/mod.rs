@@ -32,7 +32,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use crate::StopReason;
 use crate::control::{Channel, Command, Report};
 use crate::jail::{self, JailError, Role};
-use crate::launch::{LaunchFiles, LaunchSpec};
+use crate::launch::{LaunchFiles, LaunchSpec, ShareSpec};
 
 /// Why a machine could not be set up or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -69,19 +69,32 @@ impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
     }
 }
 
+/// The second argument of a VMM process that will be given directories to share.
+pub(crate) const SHARES_ARGUMENT: &str = "shares";
+
 /// Be a VMM process: what the `hull` program does when its first argument is
 /// [`crate::VMM_ARGUMENT`]. The control channel is descriptor 0.
 pub fn vmm_main() -> ExitCode {
-    if std::env::args().nth(2).as_deref() == Some(crate::probe::ARGUMENT) {
+    let argument = std::env::args().nth(2);
+    if argument.as_deref() == Some(crate::probe::ARGUMENT) {
         return crate::probe::probe_main();
     }
     // SAFETY: the creator put the channel on descriptor 0, and nothing else in this new
     // process uses the number: standard input is never touched.
     let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(0) });
+    begin(channel, argument.as_deref() == Some(SHARES_ARGUMENT))
+}
+
+/// Be a VMM process, in a copy of the creator.
+pub(crate) fn copied_main(channel: Channel) -> ! {
+    std::process::exit(i32::from(begin(channel, false) != ExitCode::SUCCESS))
+}
+
+fn begin(channel: Channel, shares: bool) -> ExitCode {
     // Whatever else the creator had open is none of the machine's business.
-    fds::close_others(&[]);
+    fds::close_others(&[channel.as_fd()]);
     report_panics(&channel);
-    match set_up(&channel) {
+    match set_up(&channel, shares) {
         Ok(set_up) => run(channel, set_up),
         Err(failure) => fail(&channel, &failure),
     }
@@ -108,26 +121,22 @@ fn fail(channel: &Channel, failure: &Failure) -> ExitCode {
 }
 
 struct SetUp {
-    spec: LaunchSpec,
-    files: LaunchFiles,
     shares: Option<(Pid, Channel)>,
     cpu_information: Vec<u8>,
 }
 
-fn set_up(channel: &Channel) -> Result<SetUp, Failure> {
-    let (spec, mut files) = receive(channel)?;
+/// Everything that needs no machine yet, so that it can be done before there is one.
+fn set_up(channel: &Channel, shares: bool) -> Result<SetUp, Failure> {
     let cpu_information = first_cpu();
-    let directories = std::mem::take(&mut files.shares);
-    let shares = if directories.is_empty() {
-        None
+    let shares = if shares {
+        let (specs, directories) = receive_shares(channel)?;
+        Some(shares::spawn(&specs, directories)?)
     } else {
-        Some(shares::spawn(&spec.shares, directories)?)
+        None
     };
     jail::become_nobody()?;
     jail::unshare()?;
     Ok(SetUp {
-        spec,
-        files,
         shares,
         cpu_information,
     })
@@ -138,17 +147,14 @@ fn run(channel: Channel, set_up: SetUp) -> ExitCode {
     match unsafe { fork() }.while_doing("make the machine's process") {
         Ok(ForkResult::Child) => {
             let SetUp {
-                spec,
-                files,
                 shares,
                 cpu_information,
             } = set_up;
             let shares = shares.map(|(_, channel)| channel);
-            machine::main(&channel, &spec, files, shares, &cpu_information)
+            machine::main(&channel, shares, &cpu_information)
         }
         Ok(ForkResult::Parent { child }) => {
             let shares = set_up.shares.map(|(pid, _)| pid);
-            drop(set_up.files);
             match announce(&channel, child, shares) {
                 Ok(end) => wait(&channel, &end, child, shares),
                 Err(failure) => fail(&channel, &failure),
@@ -221,21 +227,38 @@ fn end_like(signal: Signal) -> ! {
     std::process::exit(128 + signal as i32)
 }
 
-/// The launch message and all of its descriptors.
-fn receive(channel: &Channel) -> Result<(LaunchSpec, LaunchFiles), Failure> {
+/// What to share, and the directories.
+fn receive_shares(channel: &Channel) -> Result<(Vec<ShareSpec>, Vec<OwnedFd>), Failure> {
     let first = channel.receive::<Command>().map_err(Failure::Control)?;
-    let Some((Command::Launch(spec), _)) = first else {
+    let Some((Command::Shares(specs), _)) = first else {
         return Err(Failure::Launch);
     };
+    let directories = receive_descriptors(channel, specs.len())?;
+    Ok((specs, directories))
+}
+
+/// The launch message and all of its descriptors; none when the creator wants no machine.
+fn receive_launch(channel: &Channel) -> Result<Option<(LaunchSpec, LaunchFiles)>, Failure> {
+    match channel.receive::<Command>().map_err(Failure::Control)? {
+        Some((Command::Launch(spec), _)) => {
+            let fds = receive_descriptors(channel, spec.descriptors())?;
+            let files = LaunchFiles::from_vec(&spec, fds).ok_or(Failure::Launch)?;
+            Ok(Some((spec, files)))
+        }
+        Some(_) => Err(Failure::Launch),
+        None => Ok(None),
+    }
+}
+
+fn receive_descriptors(channel: &Channel, count: usize) -> Result<Vec<OwnedFd>, Failure> {
     let mut fds = Vec::new();
-    while fds.len() < spec.descriptors() {
+    while fds.len() < count {
         match channel.receive::<Command>().map_err(Failure::Control)? {
             Some((Command::Descriptors, more)) if !more.is_empty() => fds.extend(more),
             _ => return Err(Failure::Launch),
         }
     }
-    let files = LaunchFiles::from_vec(&spec, fds).ok_or(Failure::Launch)?;
-    Ok((spec, files))
+    Ok(fds)
 }
 
 /// What the host says about its first CPU; user-mode Linux takes the CPU's features from it.

@@ -3,6 +3,9 @@
 //! The FUSE work is fuse-backend-rs's. What it can reach is decided by the process that
 //! this device lives in: that process's root directory holds the shared directories alone.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::time::Duration;
