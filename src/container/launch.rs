@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -142,6 +143,7 @@ impl Waiting {
     pub fn spawn() -> Result<Self, LaunchError> {
         let (ours, theirs) = UnixStream::pair().map_err(LaunchError::Spawn)?;
         Command::new("/proc/self/exe")
+            .arg0("hull")
             .arg(control::SUBCOMMAND)
             .current_dir("/")
             // It becomes the machine's process too, which must hold nobody's secrets.
