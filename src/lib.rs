@@ -1,7 +1,7 @@
 //! `docker run`, but every container is its own microVM, of any CPU architecture.
 //!
 //! The library holds everything; [`cli`] is a thin command line over it. Arrows point one
-//! way: `cli` → `container` → `image`, `network`, `arch` → `store`, and from here to the crates `vmm` and
+//! way: `cli` → `build` → `container` → `image`, `network`, `arch` → `store`, and from here to the crates `vmm` and
 //! `guest-agent` (protocol only).
 
 pub mod arch;

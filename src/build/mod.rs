@@ -6,6 +6,7 @@
 //! guest ([`guest`]). Every step is an image in the store the moment it is done, which is also
 //! the cache: an image's id says everything that went into it.
 
+mod cache;
 pub mod copy;
 pub mod dockerfile;
 mod error;
@@ -21,8 +22,10 @@ mod stage;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
+pub use cache::directory as cache_directory;
 pub use error::BuildError;
 pub use prepare::{Prepared, prepare};
 pub use report::{Event, Report};
@@ -67,6 +70,10 @@ pub struct Options {
     pub epoch: i64,
     /// `--network none`: no command has a network.
     pub offline: bool,
+    /// `--cache-from`: what builds left in these directories is used.
+    pub cache_from: Vec<PathBuf>,
+    /// `--cache-to`: what this build did is put into these directories.
+    pub cache_to: Vec<PathBuf>,
     /// What the guests are like: memory, processors, engine, `/dev/shm`.
     pub guest: Config,
 }
@@ -83,8 +90,15 @@ pub fn build(
         [] => vec![settings.platform()],
         platforms => platforms.to_vec(),
     };
+    for directory in &options.cache_from {
+        if !cache::import(store, settings, directory)? {
+            let text = format!("[Warning] there is no cache in {}", directory.display());
+            report.event(0, Event::Note(&text));
+        }
+    }
     let mut built = Vec::new();
     let mut used = BTreeSet::new();
+    let mut steps = BTreeMap::new();
     for platform in &platforms {
         let builder = Builder {
             store,
@@ -96,6 +110,7 @@ pub fn build(
             explicit: !options.platforms.is_empty(),
             escape: dockerfile.escape,
             used: Mutex::default(),
+            steps: Mutex::default(),
         };
         if platforms.len() > 1 {
             report.event(0, Event::Note(&format!("Platform {platform}")));
@@ -110,9 +125,19 @@ pub fn build(
             let name = name.clone().with_default_tag();
             store.set_name(&name.canonical(), &platform.to_string(), &id)?;
         }
-        used.append(&mut builder.used.into_inner().unwrap_or_default());
+        let poisoned = PoisonError::into_inner;
+        used.append(&mut builder.used.into_inner().unwrap_or_else(poisoned));
+        steps.append(
+            &mut builder
+                .steps
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         let image = crate::image::get(store, &id.to_string(), None)?;
         built.push(image);
+    }
+    for directory in &options.cache_to {
+        cache::export(store, &steps, directory)?;
     }
     let unused: Vec<&str> = options
         .arguments
@@ -160,6 +185,8 @@ struct Builder<'a> {
     escape: char,
     /// Build arguments that were asked for.
     used: Mutex<BTreeSet<String>>,
+    /// Commands that ran or were found in the cache, and their images.
+    steps: Mutex<BTreeMap<Digest, Digest>>,
 }
 
 impl Builder<'_> {
@@ -170,6 +197,13 @@ impl Builder<'_> {
             used.insert(name.to_owned());
         }
         Some(value.clone())
+    }
+
+    /// Notes what came of a command.
+    fn note_step(&self, step: &Digest, image: &Digest) {
+        if let Ok(mut steps) = self.steps.lock() {
+            steps.insert(*step, *image);
+        }
     }
 
     /// What docker calls the platform arguments.

@@ -114,9 +114,16 @@ impl Filter {
     }
 }
 
-/// When the image was built, as far as it says.
+/// Images that are the same for everybody have a time in or before 1980, and tell nothing by it.
+const SAYS_NOTHING: i64 = 315_619_200;
+
+/// When the image was built, as far as it says, or else when it came here.
 pub fn created(image: &Image) -> Option<Timestamp> {
-    image.created.as_deref()?.parse().ok()
+    let said: Option<Timestamp> = image.created.as_deref().and_then(|text| text.parse().ok());
+    match said {
+        Some(time) if time.as_second() <= SAYS_NOTHING => Timestamp::from_second(image.stored).ok(),
+        said => said,
+    }
 }
 
 /// A label of the image.

@@ -146,10 +146,7 @@ pub fn list(store: &Store) -> Result<Vec<Image>, ImageError> {
         images.push(from_record(record, own, digests)?);
     }
     images.sort_by_cached_key(|image| {
-        let built = image
-            .created
-            .as_deref()
-            .and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let built = super::filter::created(image);
         std::cmp::Reverse(built.map(jiff::Timestamp::as_nanosecond))
     });
     Ok(images)

@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::Cursor;
 
+use serde_json::json;
+use tokio::runtime::Runtime;
+
 use super::digest::Digest;
 use super::error::ImageError;
 use super::local::{self, Image};
@@ -15,8 +18,9 @@ use crate::arch::Platform;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 
-/// Sends the image of this name to its registry; mirrors are for reading only. The digest of the
-/// manifest comes back.
+/// Sends the image of this name to its registry; mirrors are for reading only. Where the name
+/// stands for images of several platforms and none is asked for, all of them go, with an index.
+/// The digest of the manifest or index comes back.
 pub fn push(
     store: &Store,
     settings: &Settings,
@@ -34,49 +38,140 @@ pub fn push(
         "The push refers to repository [{}]",
         reference.canonical_name()
     ));
-    let image = local::find(store, &reference.to_string(), platform)?
-        .ok_or_else(|| ImageError::NoTag(reference.familiar_name()))?;
+    let images = images(store, &reference, platform)?;
     let runtime = super::pull::runtime()?;
     let origin = endpoints(&reference, settings)
         .into_iter()
         .find(|it| it.is_origin);
     let origin: Endpoint = origin.ok_or_else(|| local::not_found(&reference.to_string()))?;
     let session = runtime.block_on(Session::open(&origin, &reference, Access::Push))?;
-    let Document::Manifest(found) = manifest::parse(&image.manifest, Some(&image.manifest_type))?
-    else {
-        return Err(ImageError::document("image manifest", "it is an index"));
+    let pusher = Pusher {
+        store,
+        runtime: &runtime,
+        session: &session,
+        threads: settings.limits.parallel_downloads,
+        progress,
     };
-    let mut layers = found.layers;
-    layers.sort_by_key(|layer| layer.digest);
-    layers.dedup_by_key(|layer| layer.digest);
-    for layer in &layers {
-        progress.layer(&layer.digest.short(), Step::Preparing);
+    let (digest, size) = match images.as_slice() {
+        [(_, image)] => {
+            pusher.image(image, tag)?;
+            (Digest::of(&image.manifest), image.manifest.len())
+        }
+        several => pusher.index(several, tag)?,
+    };
+    for (_, image) in &images {
+        store.add_repo_digest(&reference.canonical_name(), &digest, &image.id)?;
     }
-    parallel::run(settings.limits.parallel_downloads, layers, |layer, stop| {
-        let name = layer.digest.short();
-        if runtime.block_on(session.has_blob(&layer.digest))? {
-            progress.layer(&name, Step::LayerExists);
-            return Ok(());
-        }
-        let path = store.blob_path(&layer.digest);
-        File::open(&path).map_err(|source| StoreError::io("open", &path, source))?;
-        let open = || File::open(&path).map(|file| Box::new(file) as Content);
-        let told = |sent| progress.layer(&name, Step::Pushing(sent, layer.size));
-        runtime.block_on(session.push_blob(&layer.digest, layer.size, &open, &told))?;
-        if !stop.is_set() {
-            progress.layer(&name, Step::Pushed);
-        }
-        Ok(())
-    })?;
-    runtime.block_on(push_config(&session, &image, found.config.size))?;
-    runtime.block_on(session.push_manifest(tag, &image.manifest_type, &image.manifest))?;
-    let digest = Digest::of(&image.manifest);
-    store.add_repo_digest(&reference.canonical_name(), &digest, &image.id)?;
-    progress.line(&format!(
-        "{tag}: digest: {digest} size: {}",
-        image.manifest.len()
-    ));
+    progress.line(&format!("{tag}: digest: {digest} size: {size}"));
     Ok(digest)
+}
+
+/// The images that a name stands for, with their platforms: one when a platform is asked for.
+fn images(
+    store: &Store,
+    reference: &Reference,
+    platform: Option<&Platform>,
+) -> Result<Vec<(Platform, Image)>, ImageError> {
+    let missing = || ImageError::NoTag(reference.familiar_name());
+    if platform.is_none() {
+        let mut images = Vec::new();
+        for name in store.names_like(&reference.canonical())? {
+            let image = local::load(store, &name.image)?.ok_or_else(missing)?;
+            images.push((name.platform.parse()?, image));
+        }
+        if !images.is_empty() {
+            return Ok(images);
+        }
+    }
+    let image = local::find(store, &reference.to_string(), platform)?.ok_or_else(missing)?;
+    Ok(vec![(image.platform.clone(), image)])
+}
+
+struct Pusher<'a> {
+    store: &'a Store,
+    runtime: &'a Runtime,
+    session: &'a Session,
+    threads: usize,
+    progress: &'a dyn Progress,
+}
+
+impl Pusher<'_> {
+    /// Sends an image's layers, configuration and manifest; the manifest under this name.
+    fn image(&self, image: &Image, name: &str) -> Result<(), ImageError> {
+        let Document::Manifest(found) =
+            manifest::parse(&image.manifest, Some(&image.manifest_type))?
+        else {
+            return Err(ImageError::document("image manifest", "it is an index"));
+        };
+        let mut layers = found.layers;
+        layers.sort_by_key(|layer| layer.digest);
+        layers.dedup_by_key(|layer| layer.digest);
+        for layer in &layers {
+            self.progress.layer(&layer.digest.short(), Step::Preparing);
+        }
+        parallel::run(self.threads, layers, |layer, stop| {
+            let name = layer.digest.short();
+            if self
+                .runtime
+                .block_on(self.session.has_blob(&layer.digest))?
+            {
+                self.progress.layer(&name, Step::LayerExists);
+                return Ok(());
+            }
+            let path = self.store.blob_path(&layer.digest);
+            File::open(&path).map_err(|source| StoreError::io("open", &path, source))?;
+            let open = || File::open(&path).map(|file| Box::new(file) as Content);
+            let told = |sent| self.progress.layer(&name, Step::Pushing(sent, layer.size));
+            self.runtime.block_on(self.session.push_blob(
+                &layer.digest,
+                layer.size,
+                &open,
+                &told,
+            ))?;
+            if !stop.is_set() {
+                self.progress.layer(&name, Step::Pushed);
+            }
+            Ok(())
+        })?;
+        self.runtime
+            .block_on(push_config(self.session, image, found.config.size))?;
+        let sent = self
+            .session
+            .push_manifest(name, &image.manifest_type, &image.manifest);
+        Ok(self.runtime.block_on(sent)?)
+    }
+
+    /// Sends the images of several platforms and an index of them.
+    fn index(
+        &self,
+        images: &[(Platform, Image)],
+        tag: &str,
+    ) -> Result<(Digest, usize), ImageError> {
+        let mut entries = Vec::new();
+        for (platform, image) in images {
+            let digest = Digest::of(&image.manifest);
+            self.image(image, &digest.to_string())?;
+            let mut entry = json!({
+                "mediaType": image.manifest_type,
+                "digest": digest,
+                "size": image.manifest.len(),
+                "platform": {"architecture": platform.architecture, "os": platform.os},
+            });
+            if let Some(variant) = &platform.variant {
+                entry["platform"]["variant"] = variant.clone().into();
+            }
+            entries.push(entry);
+        }
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": manifest::OCI_INDEX,
+            "manifests": entries,
+        });
+        let bytes = index.to_string().into_bytes();
+        let sent = self.session.push_manifest(tag, manifest::OCI_INDEX, &bytes);
+        self.runtime.block_on(sent)?;
+        Ok((Digest::of(&bytes), bytes.len()))
+    }
 }
 
 async fn push_config(session: &Session, image: &Image, size: u64) -> Result<(), ImageError> {

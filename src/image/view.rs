@@ -226,3 +226,6 @@ impl Read for Content {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;

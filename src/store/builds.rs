@@ -93,6 +93,31 @@ impl Store {
         })
     }
 
+    /// Notes what came of steps elsewhere, as far as the images are here.
+    pub fn add_built(
+        &self,
+        steps: &BTreeMap<Digest, Digest>,
+        parents: &BTreeMap<Digest, Digest>,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            for (step, image) in steps {
+                tx.execute(
+                    "INSERT OR IGNORE INTO build_step (step, image)
+                     SELECT ?1, id FROM image WHERE id = ?2",
+                    params![step, image],
+                )?;
+            }
+            for (image, parent) in parents {
+                tx.execute(
+                    "INSERT OR IGNORE INTO image_parent (image, parent)
+                     SELECT id, ?2 FROM image WHERE id = ?1",
+                    params![image, parent],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
     /// The image that a build made this one of, if that is still here.
     pub fn parent(&self, image: &Digest) -> Result<Option<Digest>, StoreError> {
         self.read(|db| {

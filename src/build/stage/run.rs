@@ -68,6 +68,7 @@ impl<'a> StageRun<'a> {
             && let Some(image) = image::find(self.builder.store, &id.to_string(), None)?
         {
             self.state = State::of(&image)?;
+            self.builder.note_step(&key, &id);
             self.tell(Event::Cached);
             self.tell(Event::Done(&id, began.elapsed()));
             return Ok(());
@@ -136,7 +137,11 @@ impl<'a> StageRun<'a> {
         let added = added?;
         vm.layers.push(added.layer.diff_id);
         self.vm = Some(vm);
-        self.finish(created_by, Some(added), Some(key), began)
+        self.finish(created_by, Some(added), Some(key), began)?;
+        if let Some(id) = &self.state.id {
+            builder.note_step(&key, id);
+        }
+        Ok(())
     }
 
     fn plan_run(&self, step: &Step, run: &Run) -> Result<Planned, BuildError> {

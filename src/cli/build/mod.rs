@@ -45,6 +45,12 @@ pub struct Args {
     /// Run every command anew
     #[arg(long)]
     no_cache: bool,
+    /// Use the steps in a directory: type=local,src=DIR
+    #[arg(long, value_name = "CACHE")]
+    cache_from: Vec<String>,
+    /// Put the steps into a directory: type=local,dest=DIR
+    #[arg(long, value_name = "CACHE")]
+    cache_to: Vec<String>,
     /// Ask the registry for newer base images
     #[arg(long)]
     pull: bool,
@@ -162,6 +168,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         secrets: secrets(&args.secret)?,
         names: args.tag.clone(),
         epoch: epoch(&args.build_arg)?,
+        cache_from: caches("--cache-from", &args.cache_from, "src")?,
+        cache_to: caches("--cache-to", &args.cache_to, "dest")?,
         offline: args.network == NetworkMode::None,
         guest: guest(args, context)?,
     };
@@ -248,6 +256,13 @@ fn enter(_context: &Context, image: &Digest) -> anyhow::Result<()> {
         .context("starting hull run")?;
     anyhow::ensure!(status.success(), "the shell ended with {status}");
     Ok(())
+}
+
+fn caches(option: &str, given: &[String], key: &str) -> Result<Vec<PathBuf>, BuildError> {
+    let directories = given
+        .iter()
+        .map(|text| build::cache_directory(option, text, key));
+    directories.collect()
 }
 
 fn pair(text: &str) -> (String, String) {

@@ -224,6 +224,17 @@ fn foreign_platforms_are_built_too() {
         hull.ok(&["run", "--rm", "--platform", "linux/arm64", "both"]),
         "aarch64\narm64"
     );
+    // One name, one index.
+    let name = format!("{}/built/both:{}", registry(), std::process::id());
+    for platform in ["linux/amd64", "linux/arm64"] {
+        hull.ok(&["tag", "--platform", platform, "both", &name]);
+    }
+    hull.ok(&["push", "-q", &name]);
+    let other = Hull::fresh();
+    for (platform, machine) in [("linux/amd64", "x86_64"), ("linux/arm64", "aarch64")] {
+        let out = other.ok(&["run", "--rm", "-q", "--platform", platform, &name]);
+        assert!(out.starts_with(machine), "{out}");
+    }
 }
 
 #[test]
@@ -416,4 +427,40 @@ fn commands_are_on_the_default_network_unless_they_are_not() {
     assert!(out.stdout.contains("can't find device 'eth0'"), "{out:#?}");
     let error = project.fails(&hull, &["--network", "host"], 1);
     assert!(error.contains("invalid value 'host'"), "{error}");
+}
+
+/// The address of the registry that the tests have.
+fn registry() -> String {
+    let known = std::env::var("HULL_CONFIG").unwrap_or_else(|_| {
+        let path = crate::harness::repository().join("target/demo/config.toml");
+        path.display().to_string()
+    });
+    let text = fs::read_to_string(known).unwrap();
+    let (_, rest) = text.split_once("http://").unwrap();
+    rest.split(['"', '\'']).next().unwrap().to_owned()
+}
+
+#[test]
+fn a_cache_is_carried_elsewhere() {
+    let (here, there) = (Hull::fresh(), Hull::fresh());
+    let project = Project::new(
+        "FROM busybox AS one\nRUN head -c 8 /dev/urandom > /r\nFROM busybox\nRUN head -c 8 /dev/urandom > /q\nCOPY --from=one /r /\n",
+        &[],
+    );
+    let cache = tempfile::tempdir().unwrap();
+    let place = cache.path().join("c").display().to_string();
+    let (to, from) = (
+        format!("type=local,dest={place}"),
+        format!("type=local,src={place}"),
+    );
+    let out = project.build(&Hull::shared(), &["--cache-from", &from, "--no-cache"]);
+    assert!(out.contains("[Warning] there is no cache in"), "{out}");
+    let id = project.id(&here, &["--cache-to", &to]);
+    assert_eq!(project.id(&there, &["--cache-from", &from]), id);
+    assert_eq!(
+        there.field(&id, "{{.Parent}}"),
+        here.field(&id, "{{.Parent}}")
+    );
+    let error = project.fails(&here, &["--cache-to", "type=gha"], 1);
+    assert!(error.contains("not there yet"), "{error}");
 }
