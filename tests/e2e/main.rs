@@ -34,6 +34,7 @@ mod lifecycle;
 mod matrix;
 mod networks;
 mod options;
+mod ports;
 mod restart;
 mod rootless;
 mod run;

@@ -106,6 +106,31 @@ fn members_talk_by_name_whatever_their_architecture() {
 }
 
 #[test]
+fn whole_machines_of_other_architectures_are_on_networks_too() {
+    let hull = Hull::shared();
+    let net = Net::new(&hull, "whole-net", &[]);
+    let server = greeter(
+        &hull,
+        &["--network", net.name, "--name", "whole-server"],
+        "hello",
+    );
+    let address = address(&hull, &server.id, net.name);
+    let ask = "nc -w 60 \"$0\" 7000 < /dev/null";
+    for options in [
+        &["--platform", "linux/arm64", "--emulation", "system"][..],
+        &["--engine", "tcg"],
+    ] {
+        let run = ["run", "--rm", "--network", net.name];
+        let rest = ["busybox", "sh", "-c", ask, &address];
+        assert_eq!(
+            hull.ok(&[&run[..], options, &rest].concat()),
+            "hello",
+            "{options:?}"
+        );
+    }
+}
+
+#[test]
 fn a_redis_server_serves_a_client_of_another_architecture() {
     let hull = Hull::shared();
     let net = Net::new(&hull, "redis-net", &[]);

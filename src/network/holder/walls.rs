@@ -58,10 +58,10 @@ pub struct Walls {
 impl Walls {
     /// Puts the walls up, with nothing allowed yet.
     pub fn build() -> io::Result<Self> {
-        let mut socket = Socket::netfilter()?;
+        let mut socket = Socket::netfilter().map_err(explain)?;
         let mut messages = bridge_table();
         messages.extend(inet_table());
-        socket.batch(batch(messages))?;
+        socket.batch(batch(messages)).map_err(explain)?;
         Ok(Self { socket })
     }
 
@@ -130,6 +130,20 @@ impl Walls {
         let key = [from.octets(), to.octets()].concat();
         let message = element(Family::Inet, ALLOWED4.0, &key, open);
         self.socket.batch(batch(vec![message]))
+    }
+}
+
+/// What to do about a kernel without packet filter.
+fn explain(error: io::Error) -> io::Error {
+    use nix::libc::{ENOENT, EOPNOTSUPP, EPROTONOSUPPORT};
+    match error.raw_os_error() {
+        Some(ENOENT | EOPNOTSUPP | EPROTONOSUPPORT) => io::Error::new(
+            error.kind(),
+            format!(
+                "this kernel lacks parts of its packet filter (nf_tables with nat and masquerade): {error}"
+            ),
+        ),
+        _ => error,
     }
 }
 

@@ -17,13 +17,22 @@ pub(crate) struct GuestProgram {
     pub(crate) environment: Vec<CString>,
 }
 
+/// How an engine gets at a device.
+#[derive(Debug, Clone)]
+pub(crate) enum Socket {
+    /// By a connection that it inherits.
+    Inherited(RawFd),
+    /// By connecting to a path of the machine's root directory.
+    Path(String),
+}
+
 /// A device as an engine attaches it.
 #[derive(Debug, Clone)]
 pub(crate) struct Attachment {
     /// The virtio device type.
     pub(crate) kind: u32,
-    /// The vhost-user socket that the engine inherits.
-    pub(crate) socket: RawFd,
+    /// Its vhost-user socket.
+    pub(crate) socket: Socket,
     /// A shared directory's name.
     pub(crate) tag: Option<String>,
     /// A network interface's address.

@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use super::{Attachment, GuestProgram};
+use super::{Attachment, GuestProgram, Socket};
 use crate::GuestArch;
 use crate::devices::kind;
 use crate::launch::LaunchSpec;
@@ -88,9 +88,13 @@ pub(crate) fn program(
     .map(str::to_owned)
     .collect();
     for (index, device) in devices.iter().enumerate() {
+        let socket = match &device.socket {
+            Socket::Inherited(number) => format!("fd={number}"),
+            Socket::Path(path) => format!("path={path}"),
+        };
         arguments.extend([
             "-chardev".to_owned(),
-            format!("socket,id=c{index},fd={}", device.socket),
+            format!("socket,id=c{index},{socket}"),
         ]);
         if let Some([a, b, c, d, e, f]) = device.mac {
             let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 
-use super::{Attachment, GuestProgram};
+use super::{Attachment, GuestProgram, Socket};
 use crate::launch::LaunchSpec;
 
 /// Skips the kernel's calibration of a delay loop that nothing in it depends on.
@@ -40,10 +40,10 @@ pub(crate) fn program(
         arguments.push(format!("ncpus={}", spec.cpus));
     }
     for device in devices {
-        arguments.push(format!(
-            "virtio_uml.device=fd={}:{}",
-            device.socket, device.kind
-        ));
+        // It inherits all of them.
+        if let Socket::Inherited(number) = device.socket {
+            arguments.push(format!("virtio_uml.device=fd={number}:{}", device.kind));
+        }
     }
     GuestProgram {
         arguments: arguments

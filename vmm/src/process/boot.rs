@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 
 use super::console::Console;
 use super::guest::{self, Start};
+use super::listen::Listener;
 use super::running::Guest;
-use super::shares::Socket;
+use super::shares::ShareSocket;
 use super::{Failure, While, affinity};
 use crate::EngineKind;
 use crate::control::{Channel, Report};
@@ -17,7 +18,7 @@ use crate::devices::net::Net;
 use crate::devices::rng::Rng;
 use crate::devices::vsock::Vsock;
 use crate::devices::{VirtioDevice, kind};
-use crate::engine::{Attachment, GuestProgram, tcg, uml};
+use crate::engine::{Attachment, GuestProgram, Socket, tcg, uml};
 use crate::jail::{self, Role, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
@@ -86,11 +87,18 @@ pub(super) fn boot(
     let first_interface = devices.len() - spec.interfaces.len();
     let mut transports: Vec<Box<dyn Transport>> = Vec::new();
     let mut ends = Ends::default();
+    // Interfaces come last, so that their order stays.
+    let mut waiting = Vec::new();
     let cache = MemoryCache::default();
     for (index, device) in devices.into_iter().enumerate() {
         let mac = index
             .checked_sub(first_interface)
             .and_then(|number| spec.interfaces.get(number).copied());
+        if let (Some(mac), EngineKind::Tcg) = (mac, spec.engine) {
+            let listener = ends.listen(device.kind(), mac, index)?;
+            waiting.push((index, device, listener));
+            continue;
+        }
         let stream = ends.add(device.kind(), None, mac)?;
         let own = poller.for_owner(transport_owner(index));
         let transport = VhostUser::new(stream, device, own, cache.clone())?;
@@ -100,7 +108,7 @@ pub(super) fn boot(
         for share in &spec.shares {
             let stream = ends.add(kind::FS, Some(share.tag.clone()), None)?;
             channel
-                .send(&Socket { cpu }, &[stream.as_fd()])
+                .send(&ShareSocket { cpu }, &[stream.as_fd()])
                 .map_err(Failure::Control)?;
         }
     }
@@ -121,12 +129,21 @@ pub(super) fn boot(
         console: File::from(OwnedFd::from(writer)),
         role,
     })?;
+    let guest = Guest::of_process(guest)?;
+    for (index, device, listener) in waiting {
+        // A guest that has ended instead is noticed by whoever waits for its end.
+        if let Some(stream) = listener.accept(&guest)? {
+            let own = poller.for_owner(transport_owner(index));
+            let transport = VhostUser::new(stream, device, own, cache.clone())?;
+            transports.push(Box::new(transport));
+        }
+    }
     Ok(Booted {
         poller,
         transports,
         first_interface,
         console,
-        guest: Guest::of_process(guest)?,
+        guest,
     })
 }
 
@@ -215,12 +232,24 @@ impl Ends {
         let (ours, theirs) = UnixStream::pair().while_doing("make a device socket")?;
         self.attachments.push(Attachment {
             kind,
-            socket: theirs.as_raw_fd(),
+            socket: Socket::Inherited(theirs.as_raw_fd()),
             tag,
             mac,
         });
         self.descriptors.push(theirs.into());
         Ok(ours)
+    }
+
+    /// Add a network interface that QEMU connects to.
+    fn listen(&mut self, kind: u32, mac: [u8; 6], index: usize) -> Result<Listener, Failure> {
+        let listener = Listener::new(format!("{SCRATCH}/device{index}"))?;
+        self.attachments.push(Attachment {
+            kind,
+            socket: Socket::Path(listener.path().to_owned()),
+            tag: None,
+            mac: Some(mac),
+        });
+        Ok(listener)
     }
 }
 

@@ -10,7 +10,7 @@ use super::boot::{self, Booted, transport_owner};
 use super::console::Console;
 use super::cpus::Cpus;
 use super::running::Guest;
-use super::shares::Socket;
+use super::shares::ShareSocket;
 use super::{Failure, While};
 use crate::control::Channel;
 use crate::devices::fs;
@@ -59,7 +59,7 @@ pub(super) fn boot(
         for share in &spec.shares {
             let (ours, theirs) = UnixStream::pair().while_doing("make a device socket")?;
             channel
-                .send(&Socket { cpu: None }, &[theirs.as_fd()])
+                .send(&ShareSocket { cpu: None }, &[theirs.as_fd()])
                 .map_err(Failure::Control)?;
             let config = fs::configuration(&share.tag);
             let remote = Remote::new(ours, fs::IDENTITY, config, memory.clone());

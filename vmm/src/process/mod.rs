@@ -14,6 +14,7 @@ mod fds;
 mod guest;
 #[cfg(target_arch = "x86_64")]
 mod kvm;
+mod listen;
 mod machine;
 mod running;
 mod shares;

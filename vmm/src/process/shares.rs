@@ -34,7 +34,7 @@ const CHANNEL: u32 = 0;
 
 /// What comes with the socket of each shared directory's device.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Socket {
+pub(super) struct ShareSocket {
     /// The CPU that the guest keeps to, if it does.
     pub(super) cpu: Option<usize>,
 }
@@ -127,7 +127,7 @@ impl<'a> Server<'a> {
         for (index, (spec, share)) in specs.iter().zip(shares).enumerate() {
             let device = share.open(&spec.tag).while_doing("share a directory")?;
             let device: Box<dyn VirtioDevice> = Box::new(device);
-            let received = channel.receive::<Socket>().map_err(Failure::Control)?;
+            let received = channel.receive::<ShareSocket>().map_err(Failure::Control)?;
             let (socket, mut fds) = received.ok_or(Failure::Launch)?;
             let stream = fds.pop().ok_or(Failure::Launch)?;
             if let Some(cpu) = socket.cpu {

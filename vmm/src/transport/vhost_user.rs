@@ -91,6 +91,7 @@ impl VhostUser {
             poller,
             cache,
             acked: 0,
+            enabled_early: false,
             failure: None,
         }));
         let link = Some(BackendReqHandler::from_stream(stream, port.clone()));
@@ -120,6 +121,12 @@ impl VhostUser {
                 if error.kind() == io::ErrorKind::ConnectionReset =>
             {
                 self.link = None;
+                Ok(())
+            }
+            // QEMU enables the queues of network interfaces before it has chosen features, which
+            // the library refuses, and does not say it again.
+            Err(VhostError::InactiveFeature(VhostUserVirtioFeatures::PROTOCOL_FEATURES)) => {
+                self.port().enabled_early = true;
                 Ok(())
             }
             Err(error) => Err(TransportError::Message(error)),
@@ -174,6 +181,8 @@ struct Port {
     poller: Poller,
     cache: MemoryCache,
     acked: u64,
+    /// Queues were enabled before there was a choice of features.
+    enabled_early: bool,
     /// A device failure that happened inside of a message's handler.
     failure: Option<TransportError>,
 }
@@ -288,7 +297,8 @@ impl VhostUserBackendReqHandlerMut for Port {
             queue.ring.set_event_idx(features & F_EVENT_IDX != 0);
         }
         // Without protocol features there is no message that enables a queue.
-        if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
+        let implied = features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0;
+        if implied || self.enabled_early {
             for index in 0..self.rings.len() as u32 {
                 self.at(index)?.1.enabled = true;
                 self.update(index)?;
