@@ -15,4 +15,5 @@ pub mod image;
 pub mod network;
 pub mod settings;
 pub mod store;
+pub mod system;
 pub mod time;

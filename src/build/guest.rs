@@ -107,6 +107,7 @@ impl<'a> Guest<'a> {
             kernel: assets::kernel(base.place.engine, base.place.guest)?,
             initramfs: assets::initramfs(base.place.guest)?,
             disks,
+            disk_limits: vmm::IoLimits::default(),
             shares,
             interfaces: network.macs(),
             console: None,

@@ -6,11 +6,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::format;
+use super::{format, human};
 use crate::arch::dispatch::{self, Question};
+use crate::container::Status;
 use crate::container::assets;
 use crate::container::launch::{self, GUESTS};
 use crate::doctor::{self, Verdict};
+use crate::system::host;
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
@@ -86,10 +88,14 @@ pub fn version(args: &Version) -> anyhow::Result<ExitCode> {
 /// `info`.
 pub fn info(args: &Info, context: &Context) -> anyhow::Result<ExitCode> {
     let containers = context.store.containers()?;
-    let running = containers
-        .iter()
-        .filter(|c| c.state.status.is_live())
-        .count();
+    let count = |wanted: &[Status]| {
+        let those = containers.iter().map(|c| c.state.status);
+        those.filter(|status| wanted.contains(status)).count()
+    };
+    let running = count(&[Status::Running, Status::Restarting]);
+    let paused = count(&[Status::Paused]);
+    let stopped = containers.len() - running - paused;
+    let on = host::host();
     let images = context.store.images()?.len();
     let host = dispatch::host_architecture();
     let engine = context
@@ -117,13 +123,19 @@ pub fn info(args: &Info, context: &Context) -> anyhow::Result<ExitCode> {
     let value = json!({
         "Containers": containers.len(),
         "ContainersRunning": running,
-        "ContainersStopped": containers.len() - running,
+        "ContainersPaused": paused,
+        "ContainersStopped": stopped,
         "Images": images,
         "Driver": "erofs-overlay",
         "DockerRootDir": context.store.paths().root,
         "RunDir": context.store.paths().run,
         "OSType": std::env::consts::OS,
         "Architecture": host,
+        "Name": on.name,
+        "OperatingSystem": on.system,
+        "KernelVersion": on.kernel,
+        "NCPU": on.cpus,
+        "MemTotal": on.memory,
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "DefaultEngine": default_engine,
         "Kernels": kernels,
@@ -132,12 +144,22 @@ pub fn info(args: &Info, context: &Context) -> anyhow::Result<ExitCode> {
         format::print_object(template, &value)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("Containers: {} ({running} running)", containers.len());
+    println!("Containers: {}", containers.len());
+    println!(" Running: {running}");
+    println!(" Paused: {paused}");
+    println!(" Stopped: {stopped}");
     println!("Images: {images}");
-    println!("Storage: EROFS layers, overlayfs, ext4 writable layers");
-    println!("State: {}", context.store.paths().root.display());
-    println!("Run directory: {}", context.store.paths().run.display());
+    println!("Server Version: {}", env!("CARGO_PKG_VERSION"));
+    println!("Storage Driver: erofs-overlay (EROFS layers, ext4 writable layers)");
+    println!("Kernel Version: {}", on.kernel);
+    println!("Operating System: {}", on.system);
+    println!("OSType: {}", std::env::consts::OS);
     println!("Architecture: {host}");
+    println!("CPUs: {}", on.cpus);
+    println!("Total Memory: {}", human::binary_size(on.memory));
+    println!("Name: {}", on.name);
+    println!("Docker Root Dir: {}", context.store.paths().root.display());
+    println!("Run Directory: {}", context.store.paths().run.display());
     println!("Engine: {default_engine} (hull doctor probes all)");
     for kernel in &kernels {
         println!(

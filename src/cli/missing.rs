@@ -6,44 +6,40 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 15] = [
-    "compose", "config", "context", "login", "logout", "manifest", "node", "plugin", "search",
-    "secret", "serve", "service", "stack", "swarm", "system",
+const NOT_YET: [&str; 16] = [
+    "checkpoint",
+    "compose",
+    "config",
+    "context",
+    "login",
+    "logout",
+    "manifest",
+    "node",
+    "plugin",
+    "search",
+    "secret",
+    "serve",
+    "service",
+    "stack",
+    "swarm",
+    "trust",
 ];
 
 /// Options of docker's `run` and `create` that hull does not have yet.
-const OPTIONS_NOT_YET: [&str; 25] = [
-    "--annotation",
-    "--blkio-weight",
-    "--cgroup-parent",
-    "--cgroupns",
-    "--cpu-period",
-    "--cpu-quota",
-    "--cpu-shares",
-    "--cpuset-cpus",
-    "--device",
-    "--device-cgroup-rule",
-    "--device-read-bps",
-    "--device-write-bps",
-    "--domainname",
-    "--gpus",
-    "--ipc",
-    "--label-file",
-    "--log-opt",
-    "--memory-swap",
-    "--mount",
-    "--pid",
-    "--runtime",
-    "--storage-opt",
-    "--use-api-socket",
-    "--uts",
-    "--volumes-from",
-];
+const OPTIONS_NOT_YET: [&str; 3] = ["--link-local-ip", "--runtime", "--use-api-socket"];
 
-/// Whether `argument` is such an option.
-pub fn is_option_not_yet(argument: &str) -> bool {
+/// Options of docker's that a guest cannot have.
+const OF_DEVICES: [&str; 3] = ["--device", "--device-cgroup-rule", "--gpus"];
+
+/// One line about an option of docker's that hull does not have; none about a mistake.
+pub fn option_sentence(argument: &str) -> Option<String> {
     let name = argument.split('=').next().unwrap_or(argument);
-    OPTIONS_NOT_YET.contains(&name)
+    if OF_DEVICES.contains(&name) {
+        let why = "devices of the host cannot be given to a guest, which has a kernel of its own";
+        return Some(format!("option {name} is not there: {why}"));
+    }
+    let known = OPTIONS_NOT_YET.contains(&name);
+    known.then(|| format!("option {name} is not there yet"))
 }
 
 /// One line that says so, and docker's exit code.
@@ -65,7 +61,11 @@ mod tests {
 
     #[test]
     fn dockers_options_are_told_from_mistakes() {
-        assert!(is_option_not_yet("--mount=type=bind") && is_option_not_yet("--ipc"));
-        assert!(!is_option_not_yet("--restrat") && !is_option_not_yet("-q"));
+        for known in ["--runtime=runc", "--gpus=all"] {
+            assert!(option_sentence(known).is_some(), "{known}");
+        }
+        for mistake in ["--restrat", "-q", "--devices"] {
+            assert!(option_sentence(mistake).is_none(), "{mistake}");
+        }
     }
 }

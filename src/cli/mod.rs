@@ -1,6 +1,7 @@
 //! The command line: it parses, asks the library, prints. No logic lives here.
 
 pub mod build;
+mod confirm;
 pub mod container;
 pub mod context;
 mod events;
@@ -12,7 +13,9 @@ mod info;
 mod kernel;
 mod missing;
 mod network;
+mod order;
 pub mod session;
+mod system;
 pub mod terminal;
 mod units;
 mod volume;
@@ -46,7 +49,7 @@ enum Command {
     Container(container::Command),
     /// Manage containers
     #[command(subcommand, name = "container")]
-    Containers(container::Command),
+    Containers(container::Group),
     #[command(flatten)]
     Image(image::Command),
     /// Manage images
@@ -67,6 +70,9 @@ enum Command {
     /// Manage volumes
     #[command(subcommand, name = "volume")]
     Volumes(volume::Group),
+    /// Show, remove and resume everything at once
+    #[command(subcommand, name = "system")]
+    System(system::Group),
     /// Manage networks
     #[command(subcommand, name = "network")]
     Networks(network::Group),
@@ -84,6 +90,7 @@ enum Command {
 
 /// Parses `arguments` and carries the command out; the exit code is docker's.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let arguments = order::end_options(arguments, container::options_of);
     let parsed = match Cli::try_parse_from(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error, &arguments),
@@ -105,15 +112,20 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Other(words) => missing::explain(&words),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
-        Command::Container(command) | Command::Containers(command) => {
+        Command::Container(command) => {
             let supervisor = command.supervisor()?;
             container::run(command, supervisor, &Context::open()?)
+        }
+        Command::Containers(group) => {
+            let supervisor = group.supervisor()?;
+            container::run_group(group, supervisor, &Context::open()?)
         }
         command => {
             let context = Context::open()?;
             match command {
                 Command::Image(command) => image::run(command, &context),
                 Command::Images(group) => image::run_group(group, &context),
+                Command::System(group) => system::run(&group, &context),
                 Command::Events(args) => events::run(&args, &context),
                 Command::Networks(group) => network::run(&group, &context),
                 Command::Volumes(group) => volume::run(&group, &context),
@@ -149,9 +161,9 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         _ => {}
     }
     if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
-        && missing::is_option_not_yet(argument)
+        && let Some(sentence) = missing::option_sentence(argument)
     {
-        eprintln!("hull: option {argument} is not there yet");
+        eprintln!("hull: {sentence}");
         return ExitCode::from(125);
     }
     let text = error.render().to_string();

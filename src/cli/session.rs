@@ -37,6 +37,10 @@ pub struct Options {
     pub proxy_signals: bool,
     /// The keys that detach.
     pub detach_keys: Vec<u8>,
+    /// Print what the process writes to its standard output.
+    pub stdout: bool,
+    /// Print what the process writes to its standard error.
+    pub stderr: bool,
 }
 
 /// How a session ended.
@@ -101,7 +105,7 @@ pub fn run(
         let detached = detached.clone();
         thread::spawn(move || send_stdin(writer, DetachWatch::new(keys), &detached));
     }
-    let ended = receive(stream);
+    let ended = receive(stream, options);
     drop(raw);
     if detached.load(Ordering::Acquire) {
         return Ok(Ended::Detached);
@@ -175,7 +179,7 @@ fn send_stdin(mut writer: UnixStream, mut watch: DetachWatch, detached: &AtomicB
     }
 }
 
-fn receive(stream: UnixStream) -> anyhow::Result<Ended> {
+fn receive(stream: UnixStream, options: &Options) -> anyhow::Result<Ended> {
     let mut reader = io::BufReader::with_capacity(CHUNK, stream);
     // Past the standard library's line buffers, which would split every chunk.
     let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
@@ -189,8 +193,8 @@ fn receive(stream: UnixStream) -> anyhow::Result<Ended> {
         };
         let Frame { kind, payload } = frame;
         let written = match kind {
-            FrameKind::Stdout => stdout.write_all(&payload),
-            FrameKind::Stderr => stderr.write_all(&payload),
+            FrameKind::Stdout if options.stdout => stdout.write_all(&payload),
+            FrameKind::Stderr if options.stderr => stderr.write_all(&payload),
             FrameKind::Exit => {
                 let exit = serde_json::from_slice(&payload).context("reading the exit status")?;
                 return Ok(Ended::Exit(exit));

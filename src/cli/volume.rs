@@ -1,13 +1,13 @@
 //! `volume`.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::confirm::confirmed;
 use super::context::Context;
 use super::failure::sentence;
 use super::format::{self, Column, print};
@@ -15,6 +15,7 @@ use super::human;
 use crate::container::record::now_ns;
 use crate::container::{id, volume};
 use crate::store::{RemovedVolume, VolumeRecord};
+use crate::system::prune::{self, VolumeFilter};
 use crate::time::rfc3339;
 
 /// Commands under `volume`.
@@ -91,6 +92,9 @@ pub struct Prune {
     /// Remove volumes with a name too
     #[arg(short, long)]
     all: bool,
+    /// Remove only what matches: label, label!, all
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
     force: bool,
@@ -173,7 +177,8 @@ fn ls(args: &Ls, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn value(volume: &VolumeRecord, context: &Context) -> Value {
+/// A volume in docker's JSON shape.
+pub fn value(volume: &VolumeRecord, context: &Context) -> Value {
     json!({
         "CreatedAt": rfc3339(volume.created),
         "Driver": "local",
@@ -227,38 +232,21 @@ fn rm(args: &Rm, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 fn prune(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {
-    if !args.force && !confirmed(args.all)? {
+    let filter = VolumeFilter::parse(&args.filter, args.all)?;
+    let what = if args.all { "all" } else { "anonymous" };
+    let warning =
+        format!("This will remove {what} local volumes not used by at least one container.");
+    if !args.force && !confirmed(&warning)? {
         return Ok(ExitCode::SUCCESS);
     }
-    let (mut names, mut freed) = (String::new(), 0);
-    for volume in context.store.volumes()? {
-        if (volume.anonymous || args.all)
-            && let RemovedVolume::Gone(size) = context.store.remove_volume(&volume.name)?
-        {
-            names += &format!("{}\n", volume.name);
-            freed += size;
-        }
-    }
-    if !names.is_empty() {
-        print(&format!("Deleted Volumes:\n{names}\n"))?;
+    let pruned = prune::volumes(&context.store, &filter)?;
+    if !pruned.removed.is_empty() {
+        let names = pruned.removed.join("\n");
+        print(&format!("Deleted Volumes:\n{names}\n\n"))?;
     }
     print(&format!(
         "Total reclaimed space: {}\n",
-        human::exact_size(freed)
+        human::exact_size(pruned.freed)
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn confirmed(all: bool) -> anyhow::Result<bool> {
-    let what = if all { "all" } else { "anonymous" };
-    let mut output = io::stdout().lock();
-    write!(
-        output,
-        "WARNING! This will remove {what} local volumes not used by at least one container.\n\
-         Are you sure you want to continue? [y/N] "
-    )?;
-    output.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

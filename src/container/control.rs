@@ -106,6 +106,13 @@ pub enum ControlError {
     Io(#[from] io::Error),
 }
 
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
 /// Sends `message` as a frame of `kind`.
 pub fn send(
     stream: &mut impl Write,
@@ -113,7 +120,10 @@ pub fn send(
     message: &impl Serialize,
 ) -> Result<(), ControlError> {
     let json = serde_json::to_vec(message).map_err(io::Error::other)?;
-    Ok(write_frame(stream, kind, &json)?)
+    match write_frame(stream, kind, &json) {
+        Err(error) if is_hang_up(&error) => Err(ControlError::Gone),
+        sent => Ok(sent?),
+    }
 }
 
 /// Reads a frame of `kind` and what it carries.
@@ -122,11 +132,12 @@ pub fn receive<T: DeserializeOwned>(
     kind: FrameKind,
 ) -> Result<T, ControlError> {
     let frame = match read_frame(stream) {
-        // It ended with something of ours unread, which resets the connection.
-        Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => None,
-        read => read?,
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Err(ControlError::Gone),
+        // One that ends with a request unread resets the connection.
+        Err(FrameError::Io(error)) if is_hang_up(&error) => return Err(ControlError::Gone),
+        Err(error) => return Err(error.into()),
     };
-    let frame = frame.ok_or(ControlError::Gone)?;
     if frame.kind != kind {
         return Err(ControlError::Garbage(format!(
             "{:?} instead of {kind:?}",

@@ -22,16 +22,6 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         .iter()
         .map(|port| (port.clone(), json!({})))
         .collect();
-    let named = config.binds.iter().filter(|bind| !bind.anonymous);
-    let binds = named.map(|bind| {
-        let mode = if bind.read_only { ":ro" } else { "" };
-        let source = bind.source.display().to_string();
-        format!(
-            "{}:{}{mode}",
-            bind.volume.as_ref().unwrap_or(&source),
-            bind.target
-        )
-    });
     let mounts = config.binds.iter().map(|bind| {
         json!({
             "Type": if bind.volume.is_some() { "volume" } else { "bind" },
@@ -44,10 +34,6 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "Propagation": "rprivate",
         })
     });
-    let ulimits = config
-        .ulimits
-        .iter()
-        .map(|(name, soft, hard)| json!({"Name": name, "Soft": soft, "Hard": hard}));
     let health = state.health.as_ref().map(|health| {
         let log = health.log.iter().map(|outcome| {
             json!({
@@ -91,37 +77,7 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         "Engine": state.engine,
         "SupervisorPid": state.supervisor,
         "Warnings": state.warnings,
-        "HostConfig": {
-            "Binds": binds.collect::<Vec<_>>(),
-            "NetworkMode": if config.network.is_none() { "none" } else { config.network.mode.as_str() },
-            "PortBindings": network::port_bindings(container),
-            "PublishAllPorts": config.network.publish_all,
-            "Links": network::links(container),
-            "RestartPolicy": {
-                "Name": config.restart.name(),
-                "MaximumRetryCount": config.restart.limit(),
-            },
-            "AutoRemove": config.auto_remove,
-            "CapAdd": config.cap_add,
-            "CapDrop": config.cap_drop,
-            "Privileged": config.privileged,
-            "ReadonlyRootfs": config.read_only,
-            "Init": config.init,
-            "Memory": config.memory,
-            "NanoCpus": u64::from(config.cpus) * 1_000_000_000,
-            "PidsLimit": config.pids_limit,
-            "ShmSize": config.shm_size,
-            "Tmpfs": config.tmpfs,
-            "Ulimits": ulimits.collect::<Vec<_>>(),
-            "Sysctls": config.sysctls,
-            "GroupAdd": config.groups,
-            "OomScoreAdj": config.oom_score_adj.unwrap_or(0),
-            "LogConfig": {"Type": if config.no_log { "none" } else { "json-file" }, "Config": {}},
-            "ExtraHosts": config.extra_hosts.iter().map(|(n, a)| format!("{n}:{a}")).collect::<Vec<_>>(),
-            "Dns": config.dns,
-            "DnsSearch": config.network.dns_search,
-            "DnsOptions": config.network.dns_options,
-        },
+        "HostConfig": host_config(container),
         "Mounts": mounts.collect::<Vec<_>>(),
         "Config": {
             "Hostname": config.hostname,
@@ -152,4 +108,65 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         value["Config"]["Healthcheck"] = serde_json::to_value(check)?;
     }
     Ok(value)
+}
+
+fn host_config(container: &Container) -> Value {
+    let config = &container.config;
+    let named = config.binds.iter().filter(|bind| !bind.anonymous);
+    let binds = named.map(|bind| {
+        let mode = if bind.read_only { ":ro" } else { "" };
+        let source = bind.source.display().to_string();
+        format!(
+            "{}:{}{mode}",
+            bind.volume.as_ref().unwrap_or(&source),
+            bind.target
+        )
+    });
+    let ulimits = config
+        .ulimits
+        .iter()
+        .map(|(name, soft, hard)| json!({"Name": name, "Soft": soft, "Hard": hard}));
+    let rate = |limit: Option<u64>| limit.map(|rate| json!([{"Path": "/dev/vda", "Rate": rate}]));
+    let log = match config.log_size {
+        Some(size) => json!({"max-size": size.to_string()}),
+        None => json!({}),
+    };
+    json!({
+        "Binds": binds.collect::<Vec<_>>(),
+        "NetworkMode": if config.network.is_none() { "none" } else { config.network.mode.as_str() },
+            "PortBindings": network::port_bindings(container),
+            "PublishAllPorts": config.network.publish_all,
+            "Links": network::links(container),
+        "RestartPolicy": {
+            "Name": config.restart.name(),
+            "MaximumRetryCount": config.restart.limit(),
+        },
+        "AutoRemove": config.auto_remove,
+        "CapAdd": config.cap_add,
+        "CapDrop": config.cap_drop,
+        "Privileged": config.privileged,
+        "ReadonlyRootfs": config.read_only,
+        "Init": config.init,
+        "Memory": config.memory,
+        "NanoCpus": u64::from(config.cpus) * 1_000_000_000,
+        "BlkioDeviceReadBps": rate(config.disk_limits.read_bytes),
+        "BlkioDeviceWriteBps": rate(config.disk_limits.write_bytes),
+        "BlkioDeviceReadIOps": rate(config.disk_limits.reads),
+        "BlkioDeviceWriteIOps": rate(config.disk_limits.writes),
+        "CpusetCpus": config.cpuset.as_deref().unwrap_or_default(),
+        "PidsLimit": config.pids_limit,
+        "ShmSize": config.shm_size,
+        "Tmpfs": config.tmpfs,
+        "Ulimits": ulimits.collect::<Vec<_>>(),
+        "Sysctls": config.sysctls,
+        "GroupAdd": config.groups,
+        "OomScoreAdj": config.oom_score_adj.unwrap_or(0),
+        "LogConfig": {"Type": if config.no_log { "none" } else { "json-file" }, "Config": log},
+        "StorageOpt": config.disk_size.map(|size| json!({"size": size.to_string()})),
+        "Annotations": config.annotations,
+        "ExtraHosts": config.extra_hosts.iter().map(|(n, a)| format!("{n}:{a}")).collect::<Vec<_>>(),
+        "Dns": config.dns,
+            "DnsSearch": config.network.dns_search,
+            "DnsOptions": config.network.dns_options,
+    })
 }

@@ -239,7 +239,7 @@ pub(super) fn plan(
         mut storage,
     } = base(store, config, &platform, image.layer_files(store)?)?;
     let connected = network::connected(store, container)?;
-    let path = store.ensure_writable_disk(&container.id)?;
+    let path = store.ensure_writable_disk(&container.id, config.disk_size)?;
     disks.push(writable(path, !config.auto_remove));
     storage.shares = shares(&config.binds);
     let start = Start {
@@ -394,6 +394,7 @@ fn machine(
         kernel: assets::kernel(place.engine, place.guest)?,
         initramfs: assets::initramfs(place.guest)?,
         disks,
+        disk_limits: config.disk_limits,
         shares: config.binds.iter().enumerate().map(share).collect(),
         interfaces: Vec::new(),
         console: Some(

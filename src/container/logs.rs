@@ -42,12 +42,14 @@ pub struct Writer {
     path: PathBuf,
     file: File,
     size: u64,
+    rotate_at: u64,
     buffer: Vec<u8>,
 }
 
 impl Writer {
     /// Opens `path` for appending; a torn record of a killed supervisor is cut off.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// After `rotate_at` bytes what is there is set aside, in place of what was before.
+    pub fn open(path: &Path, rotate_at: u64) -> io::Result<Self> {
         let file = OpenOptions::new()
             .create(true)
             .read(true)
@@ -60,6 +62,7 @@ impl Writer {
             path: path.to_owned(),
             file,
             size: reader.whole,
+            rotate_at,
             buffer: Vec::new(),
         })
     }
@@ -67,7 +70,7 @@ impl Writer {
     /// Appends one chunk.
     pub fn append(&mut self, stream: Stream, time: i64, bytes: &[u8]) -> io::Result<()> {
         for chunk in bytes.chunks(MAX_RECORD) {
-            if self.size >= ROTATE_AT {
+            if self.size >= self.rotate_at {
                 self.rotate()?;
             }
             self.buffer.clear();
@@ -182,7 +185,7 @@ mod tests {
     fn what_is_appended_is_read_and_torn_ends_are_cut() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = Writer::open(&path, ROTATE_AT).unwrap();
         writer.append(Stream::Stdout, 5, b"hello").unwrap();
         let mut reader = Reader::open(&path).unwrap();
         let first = Record {
@@ -204,7 +207,7 @@ mod tests {
             .unwrap()
             .write_all(&[1, 2, 3])
             .unwrap();
-        Writer::open(&path)
+        Writer::open(&path, ROTATE_AT)
             .unwrap()
             .append(Stream::Stdout, 7, b"after")
             .unwrap();

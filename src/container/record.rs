@@ -117,6 +117,21 @@ pub struct Config {
     /// `--restart`.
     #[serde(default)]
     pub restart: restart::Policy,
+    /// `--cpuset-cpus`.
+    #[serde(default)]
+    pub cpuset: Option<String>,
+    /// `--storage-opt size`: bytes of the writable layer.
+    #[serde(default)]
+    pub disk_size: Option<u64>,
+    /// `--device-read-bps` and its like, for each of the container's disks.
+    #[serde(default)]
+    pub disk_limits: vmm::IoLimits,
+    /// `--log-opt max-size`: bytes of the log's newer half.
+    #[serde(default)]
+    pub log_size: Option<u64>,
+    /// `--annotation`.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// How programs of a foreign architecture run.

@@ -2,7 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::lifecycle::{self, LifecycleError};
 use super::record::Bind;
+use crate::store::Store;
 
 /// Why a `-v` cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +34,17 @@ pub enum VolumeError {
         "{0:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed; if you intended to pass a host directory, use an absolute path"
     )]
     Name(String),
+}
+
+/// Why another container's volumes cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum InheritError {
+    /// An option that there is not.
+    #[error("invalid mode for --volumes-from: {0:?}, use ro or rw")]
+    Mode(String),
+    /// The other container cannot be found.
+    #[error(transparent)]
+    Container(#[from] LifecycleError),
 }
 
 /// Parses one `-v`; relative host paths starting with a dot are taken from `here`.
@@ -105,6 +118,28 @@ pub fn anonymous(spec: &str, target: &str) -> Result<Bind, VolumeError> {
     })
 }
 
+/// `--volumes-from CONTAINER[:ro|rw]`: what those containers have mounted, where nothing else
+/// is.
+pub fn inherit(store: &Store, specs: &[String], binds: &mut Vec<Bind>) -> Result<(), InheritError> {
+    for spec in specs {
+        let (name, mode) = spec.split_once(':').unwrap_or((spec, ""));
+        let read_only = match mode {
+            "" | "rw" | "z" | "Z" => false,
+            "ro" => true,
+            mode => return Err(InheritError::Mode(mode.to_owned())),
+        };
+        for bind in lifecycle::find(store, name)?.config.binds {
+            if binds.iter().all(|other| other.target != bind.target) {
+                binds.push(Bind {
+                    read_only: bind.read_only || read_only,
+                    ..bind
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A name of a volume.
 pub fn check_name(name: &str) -> Result<String, VolumeError> {
     let mut bytes = name.bytes();
@@ -117,7 +152,7 @@ pub fn check_name(name: &str) -> Result<String, VolumeError> {
 }
 
 /// `path` without `.`, `..` and doubled slashes, by its text alone.
-fn normalise(path: &Path) -> PathBuf {
+pub(super) fn normalise(path: &Path) -> PathBuf {
     let mut out = PathBuf::from("/");
     for component in path.components() {
         match component {

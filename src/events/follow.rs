@@ -11,6 +11,9 @@ use super::Event;
 use crate::container::record::now_ns;
 use crate::store::{Store, StoreError};
 
+/// How long after the last change what it brought can be read for sure.
+const SETTLING_MS: u8 = 50;
+
 /// Why following ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
@@ -41,12 +44,15 @@ pub fn follow(
         .add_watch(&store.paths().root, flags)
         .map_err(failed)?;
     let mut last = 0;
+    let mut settled = true;
     loop {
         for event in store.events(last, since, until)? {
             take(&event)?;
             last = event.id;
         }
         let wait = match until {
+            // The database says that it grew a moment before it shows what it grew by.
+            _ if !settled => PollTimeout::from(SETTLING_MS),
             None => PollTimeout::NONE,
             Some(until) => {
                 let left = until.saturating_sub(now_ns());
@@ -60,7 +66,8 @@ pub fn follow(
         };
         let mut events = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
         match poll(&mut events, wait) {
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(ready) => settled = ready == 0,
+            Err(Errno::EINTR) => {}
             Err(error) => return Err(failed(error)),
         }
         match changes.read_events() {

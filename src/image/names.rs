@@ -5,6 +5,7 @@ use super::error::ImageError;
 use super::local::{self, Image};
 use super::reference::Reference;
 use crate::arch::Platform;
+use crate::events::Note;
 use crate::store::{NameRecord, Store, StoreError};
 
 /// A container that was made from an image.
@@ -60,7 +61,9 @@ pub fn tag(
         .into_iter()
         .find(|name| old.as_ref() == Ok(&name.reference));
     let platform = named.map_or_else(|| image.platform.to_string(), |name| name.platform);
-    Ok(store.set_name(&canonical, &platform, &image.id)?)
+    store.set_name(&canonical, &platform, &image.id)?;
+    let note = Note::new("tag").with("name", target.clone().with_default_tag());
+    Ok(store.note("image", &image.id.to_string(), &note)?)
 }
 
 /// The tags that a repository has here.
@@ -75,8 +78,36 @@ pub fn local_tags(store: &Store, repository: &Reference) -> Result<Vec<Reference
     Ok(tags)
 }
 
+/// Writes down what was taken away.
+pub(super) fn note_removed(store: &Store, removed: &[Removed]) -> Result<(), StoreError> {
+    for one in removed {
+        match one {
+            Removed::Untagged(name) => {
+                store.note("image", name, &Note::new("untag").with("name", name))?;
+            }
+            Removed::Deleted(id) => {
+                let id = id.to_string();
+                store.note("image", &id, &Note::new("delete").with("name", &id))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Takes away a name, and the image with its last one, as `docker rmi` does.
 pub fn remove(
+    store: &Store,
+    name: &str,
+    platform: Option<&Platform>,
+    force: bool,
+    users: Users<'_>,
+) -> Result<Vec<Removed>, ImageError> {
+    let removed = take_away(store, name, platform, force, users)?;
+    note_removed(store, &removed)?;
+    Ok(removed)
+}
+
+fn take_away(
     store: &Store,
     name: &str,
     platform: Option<&Platform>,

@@ -6,7 +6,7 @@ use super::digest::Digest;
 use super::error::ImageError;
 use super::filter::Filter;
 use super::local::{self, Image};
-use super::names::{Removed, Users};
+use super::names::{Removed, Users, note_removed};
 use crate::store::Store;
 
 /// What a prune took away.
@@ -80,6 +80,7 @@ fn remove_where(
         }
         left = kept;
     }
+    note_removed(store, &pruned.removed)?;
     pruned.freed = store.collect_garbage()?.bytes;
     Ok(pruned)
 }

@@ -22,6 +22,7 @@ use super::progress::{Progress, Step};
 use super::reference::Reference;
 use super::registry::{Access, Endpoint, Fetched, RegistryError, Session, Source, endpoints};
 use crate::arch::Platform;
+use crate::events::Note;
 use crate::settings::Settings;
 use crate::store::{Lease, NewNames, Store};
 
@@ -134,6 +135,8 @@ pub fn pull(
                     false => "Image is up to date for",
                 };
                 progress.line(&format!("Status: {status} {}", task.reference));
+                let name = task.reference.to_string();
+                store.note("image", &name, &Note::new("pull").with("name", &name))?;
                 return Ok(pulled);
             }
             Err(error) if error.is_local() => return Err(error),

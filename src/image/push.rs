@@ -15,6 +15,7 @@ use super::progress::{Progress, Step};
 use super::reference::Reference;
 use super::registry::{Access, Content, Endpoint, Session, endpoints};
 use crate::arch::Platform;
+use crate::events::Note;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 
@@ -62,6 +63,8 @@ pub fn push(
     for (_, image) in &images {
         store.add_repo_digest(&reference.canonical_name(), &digest, &image.id)?;
     }
+    let name = reference.to_string();
+    store.note("image", &name, &Note::new("push").with("name", &name))?;
     progress.line(&format!("{tag}: digest: {digest} size: {size}"));
     Ok(digest)
 }

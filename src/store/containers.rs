@@ -117,8 +117,8 @@ impl Store {
     /// Adds a container, claims its image's layers and connects it to its networks; or adds
     /// nothing and says why.
     pub fn insert_container(&self, container: &Container) -> Result<Inserted, StoreError> {
-        // The row comes first: a directory without one would be nobody's.
-        let taken = self.write(|tx| {
+        // Its directory is made by its first start: one without a row would be nobody's.
+        self.write(|tx| {
             let owner: Option<String> = tx
                 .query_row(
                     "SELECT id FROM container WHERE name = ?1",
@@ -151,11 +151,7 @@ impl Store {
             claim_image(tx, &container.config.image_id, &owner_of(&container.id))?;
             insert_of_container(tx, &container.id, &[Note::new("create")])?;
             Ok(Inserted::Done)
-        })?;
-        if taken == Inserted::Done {
-            make_directory(&self.paths.container_dir(&container.id))?;
-        }
-        Ok(taken)
+        })
     }
 
     /// Records how a container is, and what happened to it.

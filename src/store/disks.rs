@@ -30,20 +30,46 @@ pub enum DiskError {
 }
 
 impl Store {
-    /// The container's writable disk, cloned from the template when it is not there yet.
-    pub fn ensure_writable_disk(&self, id: &str) -> Result<PathBuf, DiskError> {
+    /// The container's writable disk, cloned from the template when it is not there yet; one of
+    /// another size than most is made anew.
+    pub fn ensure_writable_disk(&self, id: &str, size: Option<u64>) -> Result<PathBuf, DiskError> {
         let disk = self.paths.writable_disk(id);
         if disk.exists() {
             return Ok(disk);
         }
-        let template = self.template()?;
         let fail = |source| StoreError::io("make the writable layer", &disk, source);
         let partial = disk.with_extension("partial");
-        // Whoever made the container may have been killed before it had a directory.
         super::containers::make_directory(&self.paths.container_dir(id))?;
-        clone_sparse(&template, &partial).map_err(fail)?;
+        match size {
+            None => clone_sparse(&self.template()?, &partial).map_err(fail)?,
+            Some(size) => {
+                let file = create(&partial).map_err(fail)?;
+                file.set_len(size).map_err(fail)?;
+                make_file_system(&partial)?;
+            }
+        }
         fs::rename(&partial, &disk).map_err(fail)?;
         Ok(disk)
+    }
+
+    /// Bytes on the disk of what a container wrote: its files beyond an empty writable layer,
+    /// and its log.
+    pub fn container_size(&self, id: &str) -> Result<u64, StoreError> {
+        let directory = self.paths.container_dir(id);
+        let size = super::volumes::size_of(&directory)
+            .map_err(|source| StoreError::io("measure", &directory, source))?;
+        let disk = self.paths.writable_disk(id);
+        let empty = if disk.exists() {
+            allocated(&self.template_path())
+        } else {
+            0
+        };
+        Ok(size.saturating_sub(empty))
+    }
+
+    fn template_path(&self) -> PathBuf {
+        let name = format!("writable-template-{TEMPLATE_VERSION}.ext4");
+        self.paths.root.join(name)
     }
 
     /// A writable disk that goes when it is dropped, or with its process.
@@ -56,10 +82,7 @@ impl Store {
     }
 
     fn template(&self) -> Result<PathBuf, DiskError> {
-        let path = self
-            .paths
-            .root
-            .join(format!("writable-template-{TEMPLATE_VERSION}.ext4"));
+        let path = self.template_path();
         if path.exists() {
             return Ok(path);
         }
@@ -71,6 +94,12 @@ impl Store {
         temporary.persist(&path).map_err(fail)?;
         Ok(path)
     }
+}
+
+/// Bytes on the disk of a file; none of one that is not there.
+pub(super) fn allocated(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
 /// An ext4 file system whose unused parts stay holes: tables are initialised by use.
@@ -104,15 +133,18 @@ fn make_file_system(path: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Copies the data of `from` and leaves its holes holes.
-fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
-    let target = File::options()
+fn create(path: &Path) -> io::Result<File> {
+    File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(to)?;
-    clone_into(from, &target)
+        .open(path)
+}
+
+/// Copies the data of `from` and leaves its holes holes.
+fn clone_sparse(from: &Path, to: &Path) -> io::Result<()> {
+    clone_into(from, &create(to)?)
 }
 
 fn clone_into(from: &Path, target: &File) -> io::Result<()> {

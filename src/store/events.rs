@@ -45,8 +45,8 @@ impl Store {
     }
 
     /// Writes down what happened to a container and changes nothing.
-    pub fn note_container(&self, id: &str, note: &Note) -> Result<(), StoreError> {
-        self.write(|tx| insert_of_container(tx, id, std::slice::from_ref(note)))
+    pub fn note_container(&self, id: &str, notes: &[Note]) -> Result<(), StoreError> {
+        self.write(|tx| insert_of_container(tx, id, notes))
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
         store.note("image", "x", &Note::new("pull")).unwrap();
         assert_eq!(store.events(last.id, 0, None).unwrap()[0].action, "pull");
         // Of a container that is gone there is nothing to say.
-        store.note_container("gone", &Note::new("top")).unwrap();
+        store.note_container("gone", &[Note::new("top")]).unwrap();
         assert_eq!(store.events(last.id, 0, None).unwrap().len(), 1);
     }
 }

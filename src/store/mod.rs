@@ -216,6 +216,11 @@ impl Store {
         self.paths.layers().join(format!("{}.erofs", diff_id.hex()))
     }
 
+    /// Bytes on the disk of a layer in both of its forms.
+    pub fn layer_size(&self, diff_id: &Digest, blob: &Digest) -> u64 {
+        disks::allocated(&self.layer_path(diff_id)) + disks::allocated(&self.blob_path(blob))
+    }
+
     /// Deletes what killed processes left, and describes it.
     fn repair(&self) -> Result<Vec<String>, StoreError> {
         let tmp = self.paths.tmp();
@@ -229,9 +234,11 @@ impl Store {
             // A guest of a build has its addresses under its disk's name.
             self.disconnect_all(&leftover.name)?;
         }
-        let (leases, files): (Vec<_>, Vec<_>) = leftovers
+        let (leases, mut files): (Vec<_>, Vec<_>) = leftovers
             .iter()
             .partition(|leftover| Lease::is_file(&leftover.name));
+        // An empty one may be another command's that has not locked it yet, and makes another.
+        files.retain(|leftover| leftover.size > 0);
         if !files.is_empty() {
             let size = files.iter().map(|leftover| leftover.size).sum::<u64>();
             repairs.push(format!(

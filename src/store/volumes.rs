@@ -65,6 +65,12 @@ impl Store {
         Ok(added)
     }
 
+    /// Bytes that a volume's files take on the disk.
+    pub fn volume_size(&self, name: &str) -> Result<u64, StoreError> {
+        let path = self.paths.volume_data(name);
+        size_of(&path).map_err(|source| StoreError::io("measure", &path, source))
+    }
+
     /// All volumes by name.
     pub fn volumes(&self) -> Result<Vec<VolumeRecord>, StoreError> {
         self.read(|db| {
@@ -197,7 +203,7 @@ fn users(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Vec<String>> {
 }
 
 /// Bytes that a directory takes on the disk.
-fn size_of(path: &std::path::Path) -> io::Result<u64> {
+pub(super) fn size_of(path: &std::path::Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),

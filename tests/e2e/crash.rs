@@ -81,6 +81,8 @@ fn a_killed_machine_is_reported() {
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
+    // Without it there is no machine, and killing process 0 would end the tests.
+    assert_eq!(line, "up\n");
     let pids = tree(pid(&hull, "crash-machine", "SupervisorPid"));
     let machine = pid(&hull, "crash-machine", "State.Pid");
     kill(Pid::from_raw(machine), Signal::SIGKILL).unwrap();

@@ -15,6 +15,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Hull {
     root: PathBuf,
+    /// Run as this user, where the tests run as root.
+    user: Option<u32>,
     _own: Option<tempfile::TempDir>,
 }
 
@@ -47,6 +49,7 @@ impl Hull {
         static READY: OnceLock<()> = OnceLock::new();
         let hull = Self {
             root: repository().join("target/test-state"),
+            user: None,
             _own: None,
         };
         READY.get_or_init(|| {
@@ -71,6 +74,25 @@ impl Hull {
             .unwrap();
         Self {
             root: own.path().to_owned(),
+            user: None,
+            _own: Some(own),
+        }
+    }
+
+    /// An empty state directory of a user without any privileges. The tests' own user will do
+    /// where that is not root; the checkout must be readable to others where it is.
+    pub fn unprivileged() -> Self {
+        const NOBODY_IN_PARTICULAR: u32 = 54321;
+        let superuser = nix::unistd::geteuid().is_root();
+        let own = tempfile::Builder::new()
+            .prefix("hull-user-")
+            .tempdir()
+            .unwrap();
+        let user = superuser.then_some(NOBODY_IN_PARTICULAR);
+        std::os::unix::fs::chown(own.path(), user, user).unwrap();
+        Self {
+            root: own.path().to_owned(),
+            user,
             _own: Some(own),
         }
     }
@@ -79,6 +101,7 @@ impl Hull {
     pub fn at(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            user: None,
             _own: None,
         }
     }
@@ -94,6 +117,10 @@ impl Hull {
             .args(arguments)
             .env("HULL_ROOT", &self.root)
             .env("HULL_CONFIG", settings());
+        if let Some(user) = self.user {
+            use std::os::unix::process::CommandExt;
+            command.uid(user).gid(user).env("HOME", &self.root);
+        }
         command.stdin(Stdio::null());
         command
     }

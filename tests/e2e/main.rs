@@ -12,8 +12,11 @@
 
 mod archive;
 mod build;
+mod cli_table;
+mod concurrency;
 mod container_view;
 mod crash;
+mod create;
 mod docs;
 mod escapes;
 mod exec;
@@ -26,10 +29,15 @@ mod health;
 mod images;
 mod interactive;
 mod layers;
+mod leftovers;
 mod lifecycle;
+mod matrix;
 mod networks;
 mod options;
 mod restart;
+mod rootless;
 mod run;
 mod streams;
+mod system;
 mod volumes;
+mod workshop;

@@ -114,6 +114,9 @@ pub struct MachineConfig {
     pub initramfs: PathBuf,
     /// Block devices in the order in which the guest sees them.
     pub disks: Vec<Disk>,
+    /// What each of them may do in a second.
+    #[serde(default)]
+    pub disk_limits: IoLimits,
     /// Host directories that the guest can mount by tag.
     pub shares: Vec<DirShare>,
     /// Hardware addresses of the network interfaces, in the order in which the guest sees
@@ -123,6 +126,19 @@ pub struct MachineConfig {
     pub console: Option<PathBuf>,
     /// The QEMU program for `tcg`; without it the one in the usual place is taken.
     pub qemu: Option<PathBuf>,
+}
+
+/// What a block device may do in a second; without a number, anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoLimits {
+    /// Bytes read.
+    pub read_bytes: Option<u64>,
+    /// Bytes written.
+    pub write_bytes: Option<u64>,
+    /// Requests that read.
+    pub reads: Option<u64>,
+    /// Requests that write.
+    pub writes: Option<u64>,
 }
 
 /// One block device.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::tcg;
 use crate::probe::KVM_DEVICE;
 use crate::{
-    DiskSource, EngineKind, GuestArch, MAX_INTERFACES, MAX_PARTITIONS, MAX_SERIAL, MAX_TAG,
-    MachineConfig, StartError,
+    DiskSource, EngineKind, GuestArch, IoLimits, MAX_INTERFACES, MAX_PARTITIONS, MAX_SERIAL,
+    MAX_TAG, MachineConfig, StartError,
 };
 
 /// A machine without its descriptors.
@@ -26,6 +26,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) cpus: u32,
     pub(crate) console: bool,
     pub(crate) disks: Vec<DiskSpec>,
+    /// What each of them may do in a second.
+    pub(crate) disk_limits: IoLimits,
     pub(crate) shares: Vec<ShareSpec>,
     /// The hardware addresses of the network interfaces.
     pub(crate) interfaces: Vec<[u8; 6]>,
@@ -222,6 +224,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<Opened, StartError> {
         cpus: config.cpus,
         console: console.is_some(),
         disks: disk_specs,
+        disk_limits: config.disk_limits,
         shares: share_specs,
         interfaces: config.interfaces.clone(),
     };

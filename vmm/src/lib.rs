@@ -24,8 +24,8 @@ mod process;
 mod transport;
 
 pub use config::{
-    DirShare, Disk, DiskSource, EngineKind, GuestArch, MAX_INTERFACES, MAX_PARTITIONS, MAX_SERIAL,
-    MAX_TAG, MachineConfig, UnknownEngine,
+    DirShare, Disk, DiskSource, EngineKind, GuestArch, IoLimits, MAX_INTERFACES, MAX_PARTITIONS,
+    MAX_SERIAL, MAX_TAG, MachineConfig, UnknownEngine,
 };
 pub use event::{Event, StopReason};
 pub use machine::{ConnectError, EventError, Machine, Spare, StartError};

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{EngineKind, Event, GuestArch, Machine, MachineConfig, VMM_ARGUMENT};
+use crate::{EngineKind, Event, GuestArch, IoLimits, Machine, MachineConfig, VMM_ARGUMENT};
 
 /// How long a guest may take to boot. A busy host's translator needs a few seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -77,6 +77,7 @@ pub fn probe(
         kernel: kernel.to_owned(),
         initramfs: initramfs.to_owned(),
         disks: Vec::new(),
+        disk_limits: IoLimits::default(),
         shares: Vec::new(),
         interfaces: Vec::new(),
         console: None,

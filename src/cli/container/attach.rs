@@ -9,6 +9,7 @@ use super::run::follow;
 use crate::cli::context::Context;
 use crate::cli::{session, terminal};
 use crate::container::{client, control, lifecycle};
+use crate::events::Note;
 
 /// Options of `attach`.
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ pub fn run(args: &Attach, context: &Context) -> anyhow::Result<ExitCode> {
         tty: container.config.tty,
         proxy_signals: args.sig_proxy,
         detach_keys: terminal::parse_detach_keys(&args.detach_keys)?,
+        stdout: true,
+        stderr: true,
     };
     session::block_signals(&options)?;
     let attach = control::Attach {
@@ -44,6 +47,9 @@ pub fn run(args: &Attach, context: &Context) -> anyhow::Result<ExitCode> {
         output: true,
     };
     let stream = client::attach(&context.store, &container, attach)?;
+    context
+        .store
+        .note_container(&container.id, &[Note::new("attach")])?;
     if let Some(size) = terminal::window_size().filter(|_| options.tty) {
         let resize = Resize {
             process: MAIN_PROCESS.to_owned(),

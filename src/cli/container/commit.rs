@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::context::Context;
 use crate::cli::format::print;
 use crate::container::{commit, lifecycle};
+use crate::events::Note;
 use crate::image;
 
 /// Options of `commit`.
@@ -49,6 +50,8 @@ pub fn run(args: &Commit, context: &Context) -> anyhow::Result<ExitCode> {
     let pause = args.pause && !args.no_pause;
     let (store, settings) = (&context.store, &context.settings);
     let made = commit::commit(store, settings, &container, asked, pause)?;
+    let note = Note::new("commit").with("imageID", made.id);
+    store.note_container(&container.id, &[note])?;
     print(&format!("{}\n", made.id))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::human;
 use crate::container::copy::{self, Options};
 use crate::container::lifecycle;
+use crate::events::Note;
 
 /// Options of `cp`.
 #[derive(Debug, Args)]
@@ -50,6 +51,8 @@ pub fn run(args: &Cp, context: &Context) -> anyhow::Result<ExitCode> {
         (None, None) => bail!("must specify at least one container source"),
         (Some((name, path)), None) => {
             let container = lifecycle::find(store, name)?;
+            let note = Note::new("archive-path").with("path", path);
+            store.note_container(&container.id, &[note])?;
             if args.destination == "-" {
                 let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
                 copy::to_archive(store, &container, path, &mut out, options)?;
@@ -62,6 +65,8 @@ pub fn run(args: &Cp, context: &Context) -> anyhow::Result<ExitCode> {
         }
         (None, Some((name, path))) => {
             let container = lifecycle::find(store, name)?;
+            let note = Note::new("extract-to-dir").with("path", path);
+            store.note_container(&container.id, &[note])?;
             let count = if args.source == "-" {
                 let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
                 copy::from_archive(store, &container, &mut input, path, options)?;

@@ -14,6 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::{session, terminal};
 use crate::container::spec::{ProcessOptions, process_spec};
 use crate::container::{client, guest, id, lifecycle};
+use crate::events::Note;
 
 /// Options of `exec`.
 #[derive(Debug, Args)]
@@ -81,6 +82,8 @@ pub fn run(args: &Exec, context: &Context) -> anyhow::Result<ExitCode> {
         tty: args.tty,
         proxy_signals: false,
         detach_keys: terminal::parse_detach_keys(&args.detach_keys)?,
+        stdout: true,
+        stderr: true,
     };
     let exec = guest_agent::protocol::Exec {
         id: process,
@@ -101,6 +104,10 @@ pub fn run(args: &Exec, context: &Context) -> anyhow::Result<ExitCode> {
     for warning in warnings {
         eprintln!("hull: warning: {warning}");
     }
+    let line = args.command.join(" ");
+    let begun = ["create", "start"]
+        .map(|step| Note::new(format!("exec_{step}: {line}")).with("execID", &session.process));
+    context.store.note_container(&container.id, &begun)?;
     if args.detach {
         return Ok(ExitCode::SUCCESS);
     }
@@ -111,7 +118,12 @@ pub fn run(args: &Exec, context: &Context) -> anyhow::Result<ExitCode> {
         Ok(())
     })?;
     match ended {
-        session::Ended::Exit(exit) => Ok(exit_code(exit.code)),
+        session::Ended::Exit(exit) => {
+            let died = Note::new("exec_die").with("execID", &session.process);
+            let died = died.with("exitCode", exit.code);
+            context.store.note_container(&container.id, &[died])?;
+            Ok(exit_code(exit.code))
+        }
         session::Ended::Detached => Ok(ExitCode::SUCCESS),
         // The container ended and took the process with it.
         session::Ended::Lost => Ok(exit_code(137)),

@@ -13,6 +13,7 @@ use guest_agent::protocol::Task;
 use crate::cli::context::Context;
 use crate::container::files::Files;
 use crate::container::lifecycle;
+use crate::events::Note;
 
 /// Options of `export`.
 #[derive(Debug, Args)]
@@ -31,6 +32,9 @@ pub fn run(args: &Export, context: &Context) -> anyhow::Result<ExitCode> {
     if args.output.is_none() && io::stdout().is_terminal() {
         bail!("cowardly refusing to save to a terminal, use -o FILE or redirect");
     }
+    context
+        .store
+        .note_container(&container.id, &[Note::new("export")])?;
     let Some(path) = &args.output else {
         let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         Files::open(&context.store, &container)?.copy_to(Task::Export, &mut out)?;

@@ -1,27 +1,43 @@
 //! The options of `run` and `create`, and what they mean for a container's configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use super::super::context::Context;
 use super::super::units;
 use super::health::HealthFlags;
+use super::limits::LimitFlags;
 use super::network_flags::NetworkFlags;
 use crate::arch::dispatch::Isolation;
-use crate::container::record::{Config, Emulation};
-use crate::container::volume::parse_bind;
-use crate::settings::Settings;
+use crate::container::mount::{Mount, parse_mount};
+use crate::container::record::{Bind, Config, Emulation};
+use crate::container::volume::{self, parse_bind};
 
 /// Memory of a container where nobody says otherwise.
 const DEFAULT_MEMORY: u64 = 512 << 20;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM: u64 = 64 << 20;
 
+/// A standard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stream {
+    /// Standard input.
+    Stdin,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
 /// Options that `run` and `create` share.
 #[derive(Debug, Args)]
 pub struct Flags {
+    /// Attach only these streams: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM", value_enum, ignore_case = true)]
+    pub attach: Vec<Stream>,
     /// Keep standard input open
     #[arg(short, long)]
     pub interactive: bool,
@@ -146,6 +162,20 @@ pub struct Flags {
     pub restart: Option<String>,
     #[command(flatten)]
     pub health: HealthFlags,
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    /// Mount a host directory, a volume or a tmpfs: type=bind|volume|tmpfs,source=…,target=…
+    #[arg(long, value_name = "MOUNT")]
+    pub mount: Vec<String>,
+    /// Mount what another container has mounted
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    pub volumes_from: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    pub label_file: Vec<PathBuf>,
+    /// Domain name of the container
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<String>,
     /// The image, then its command and arguments
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -160,7 +190,8 @@ pub struct Flags {
 
 impl Flags {
     /// What the user asked for; the image fills in the rest.
-    pub fn config(&self, settings: &Settings) -> anyhow::Result<Config> {
+    pub fn config(&self, context: &Context) -> anyhow::Result<Config> {
+        let settings = &context.settings;
         let no_log = match self.log_driver.as_deref() {
             None | Some("json-file" | "local") => false,
             Some("none") => true,
@@ -168,6 +199,21 @@ impl Flags {
         };
         let here = std::env::current_dir().context("finding the current directory")?;
         let binds = self.volume.iter().map(|spec| parse_bind(spec, &here));
+        let mut binds = binds.collect::<Result<Vec<_>, _>>()?;
+        let tmpfs = self.tmpfs.iter().map(|spec| split(spec, ':'));
+        let mut tmpfs: BTreeMap<_, _> = tmpfs.collect();
+        for spec in &self.mount {
+            match parse_mount(spec, &here)? {
+                Mount::Bind(bind) => binds.push(bind),
+                Mount::Tmpfs(target, options) => drop(tmpfs.insert(target, options)),
+            }
+        }
+        refuse_twice(&binds, &tmpfs)?;
+        volume::inherit(&context.store, &self.volumes_from, &mut binds)?;
+        let mut sysctls = pairs(&self.sysctl);
+        if let Some(domain) = &self.domainname {
+            sysctls.insert("kernel.domainname".to_owned(), domain.clone());
+        }
         let memory = self.memory.as_ref().or(settings.defaults.memory.as_ref());
         let emulation = match settings.defaults.emulation.as_deref() {
             None => None,
@@ -175,14 +221,14 @@ impl Flags {
             Some("system") => Some(Emulation::System),
             Some(other) => bail!("unknown emulation {other:?} in the settings, use user or system"),
         };
-        Ok(Config {
+        let mut config = Config {
             cmd: self.command.clone(),
             env: self.environment()?,
             working_dir: self.workdir.clone().unwrap_or_default(),
             user: self.user.clone().unwrap_or_default(),
             groups: self.group_add.clone(),
             hostname: self.hostname.clone().unwrap_or_default(),
-            labels: pairs(&self.label),
+            labels: self.labels()?,
             tty: self.tty,
             open_stdin: self.interactive,
             stop_signal: self.stop_signal.clone(),
@@ -201,8 +247,8 @@ impl Flags {
             cpus: cpus(self.cpus.or(settings.defaults.cpus))?,
             pids_limit: self.pids_limit,
             read_only: self.read_only,
-            tmpfs: self.tmpfs.iter().map(|spec| split(spec, ':')).collect(),
-            binds: binds.collect::<Result<_, _>>()?,
+            tmpfs,
+            binds,
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
             privileged: self.privileged,
@@ -217,7 +263,7 @@ impl Flags {
                 .iter()
                 .map(|spec| ulimit(spec))
                 .collect::<Result<_, _>>()?,
-            sysctls: pairs(&self.sysctl),
+            sysctls,
             no_new_privileges: no_new_privileges(&self.security_opt)?,
             extra_hosts: self.network.extra_hosts()?,
             dns: self.network.dns(),
@@ -227,7 +273,24 @@ impl Flags {
             health: self.health.check()?,
             restart: self.restart.as_deref().unwrap_or_default().parse()?,
             ..Config::default()
-        })
+        };
+        for sentence in self.limits.apply(&mut config)? {
+            eprintln!("hull: {sentence}");
+        }
+        Ok(config)
+    }
+
+    fn labels(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut labels = BTreeMap::new();
+        for path in &self.label_file {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("reading the label file {}", path.display()))?;
+            let lines = text.lines().map(str::trim);
+            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+            labels.extend(lines.map(|line| split(line, '=')));
+        }
+        labels.extend(pairs(&self.label));
+        Ok(labels)
     }
 
     /// `--entrypoint`, which replaces the image's even when it is empty.
@@ -260,6 +323,20 @@ pub fn from_host(variable: String) -> Option<String> {
     std::env::var(&variable)
         .ok()
         .map(|value| format!("{variable}={value}"))
+}
+
+/// Refuses two mounts at one place.
+fn refuse_twice(binds: &[Bind], tmpfs: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let mut targets: BTreeSet<&str> = tmpfs
+        .keys()
+        .map(|path| path.trim_end_matches('/'))
+        .collect();
+    for bind in binds {
+        if !targets.insert(&bind.target) {
+            bail!("Duplicate mount point: {}", bind.target);
+        }
+    }
+    Ok(())
 }
 
 fn pairs(specs: &[String]) -> BTreeMap<String, String> {

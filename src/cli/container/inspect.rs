@@ -10,7 +10,11 @@ use crate::cli::context::Context;
 use crate::cli::failure::sentence;
 use crate::cli::format;
 use crate::cli::image::inspect::inspect_value as inspect_image;
+use crate::cli::volume::value as inspect_volume;
 use crate::container::inspect::inspect_value;
+use crate::container::lifecycle;
+use crate::container::record::Container;
+use crate::image;
 use crate::store::Found;
 
 /// What to look for.
@@ -18,6 +22,7 @@ use crate::store::Found;
 enum Kind {
     Container,
     Image,
+    Volume,
 }
 
 /// Options of `inspect`.
@@ -29,17 +34,52 @@ pub struct Inspect {
     /// Look for things of this kind only
     #[arg(long = "type", value_name = "KIND")]
     kind: Option<Kind>,
+    /// Show what containers wrote, and with their image
+    #[arg(short, long)]
+    size: bool,
     /// Names or ids
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
 
+/// Options of `container inspect`.
+#[derive(Debug, Args)]
+pub struct InspectContainers {
+    /// A Go template, or json
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Show what containers wrote, and with their image
+    #[arg(short, long)]
+    size: bool,
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
 /// `inspect`.
 pub fn run(args: &Inspect, context: &Context) -> anyhow::Result<ExitCode> {
+    let find = |name: &str| find(name, args.kind, args.size, context);
+    show(&args.names, args.format.as_deref(), find)
+}
+
+/// `container inspect`.
+pub fn containers(args: &InspectContainers, context: &Context) -> anyhow::Result<ExitCode> {
+    let find = |name: &str| {
+        let container = lifecycle::find(&context.store, name)?;
+        container_value(&container, args.size, context)
+    };
+    show(&args.names, args.format.as_deref(), find)
+}
+
+fn show(
+    names: &[String],
+    format: Option<&str>,
+    find: impl Fn(&str) -> anyhow::Result<Value>,
+) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut found = Vec::new();
-    for name in &args.names {
-        match find(name, args.kind, context) {
+    for name in names {
+        match find(name) {
             Ok(value) => found.push(value),
             Err(error) => {
                 eprintln!("hull: {}", sentence(&error));
@@ -47,22 +87,41 @@ pub fn run(args: &Inspect, context: &Context) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    format::print_objects(args.format.as_deref(), &found)?;
+    format::print_objects(format, &found)?;
     Ok(code)
 }
 
-fn find(name: &str, kind: Option<Kind>, context: &Context) -> anyhow::Result<Value> {
-    if kind != Some(Kind::Image) {
+fn find(name: &str, kind: Option<Kind>, size: bool, context: &Context) -> anyhow::Result<Value> {
+    let wanted = |this: Kind| kind.is_none_or(|kind| kind == this);
+    if wanted(Kind::Container) {
         match context.store.find_container(name)? {
-            Found::One(container) => return inspect_value(&context.store, &container),
+            Found::One(container) => return container_value(&container, size, context),
             Found::Ambiguous => bail!("container id prefix {name:?} is ambiguous"),
             Found::None => {}
         }
     }
-    if kind != Some(Kind::Container)
+    if wanted(Kind::Image)
         && let Some(value) = inspect_image(context, name)?
     {
         return Ok(value);
     }
+    if wanted(Kind::Volume) {
+        let volumes = context.store.volumes()?;
+        if let Some(volume) = volumes.iter().find(|volume| volume.name == name) {
+            return Ok(inspect_volume(volume, context));
+        }
+    }
     bail!("No such object: {name}")
+}
+
+fn container_value(container: &Container, size: bool, context: &Context) -> anyhow::Result<Value> {
+    let store = &context.store;
+    let mut value = inspect_value(store, container)?;
+    if size {
+        let written = store.container_size(&container.id)?;
+        let image = image::find(store, &container.config.image_id, None)?;
+        value["SizeRw"] = written.into();
+        value["SizeRootFs"] = (written + image.map_or(0, |image| image.size)).into();
+    }
+    Ok(value)
 }

@@ -15,6 +15,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use crate::cli::context::Context;
 use crate::container::control::ControlRequest;
 use crate::container::logs::{self, Reader, Record, Stream};
+use crate::container::record::now_ns;
 use crate::container::{client, lifecycle};
 use crate::time::{parse_time, rfc3339};
 
@@ -27,6 +28,9 @@ pub struct Logs {
     /// Show times
     #[arg(short, long)]
     timestamps: bool,
+    /// Show details of the log driver: hull's has none
+    #[arg(long)]
+    details: bool,
     /// Show this many lines from the end, or all
     #[arg(short = 'n', long, default_value = "all", value_name = "LINES")]
     tail: String,
@@ -51,6 +55,7 @@ pub fn run(args: &Logs, context: &Context) -> anyhow::Result<ExitCode> {
         .join("log");
     let mut printer = Printer {
         timestamps: args.timestamps,
+        details: args.details,
         since: args.since.as_deref().map(parse_time).transpose()?,
         until: args.until.as_deref().map(parse_time).transpose()?,
         stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
@@ -67,7 +72,7 @@ pub fn run(args: &Logs, context: &Context) -> anyhow::Result<ExitCode> {
     let mut reader = print_all(&path, args, &mut printer)?;
     if let Some(follow) = follow {
         loop {
-            let ended = follow.wait()?;
+            let ended = follow.wait(printer.until)?;
             reader = print_new(&path, reader, &mut printer)?;
             if ended {
                 break;
@@ -183,12 +188,20 @@ impl Follow {
         Ok(Self { changes, alive })
     }
 
-    fn wait(&self) -> anyhow::Result<bool> {
+    /// Whether nothing comes any more: the container has ended or the time is up.
+    fn wait(&self, until: Option<i64>) -> anyhow::Result<bool> {
+        let left = until.map(|until| until.saturating_sub(now_ns()));
+        let timeout = match left {
+            None => PollTimeout::NONE,
+            Some(..=0) => return Ok(true),
+            // Rounded up; a longer wait than there can be is taken up again.
+            Some(left) => PollTimeout::try_from(left / 1_000_000 + 1).unwrap_or(PollTimeout::MAX),
+        };
         let mut events = [
             PollFd::new(self.changes.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.alive.as_fd(), PollFlags::POLLIN),
         ];
-        poll(&mut events, PollTimeout::NONE).context("waiting for the log")?;
+        poll(&mut events, timeout).context("waiting for the log")?;
         let [changed, ended] = events.map(|event| event.any().unwrap_or(false));
         if changed {
             self.changes.read_events().context("watching the log")?;
@@ -199,6 +212,7 @@ impl Follow {
 
 struct Printer {
     timestamps: bool,
+    details: bool,
     since: Option<i64>,
     until: Option<i64>,
     stdout: File,
@@ -216,15 +230,21 @@ impl Printer {
             Stream::Stdout => (&mut self.stdout, 0),
             Stream::Stderr => (&mut self.stderr, 1),
         };
-        if !self.timestamps {
+        if !self.timestamps && !self.details {
             return out.write_all(&record.bytes);
         }
         let stamp = rfc3339(record.time);
         let mut text = Vec::with_capacity(record.bytes.len() + stamp.len() + 1);
         for line in record.bytes.split_inclusive(|&b| b == b'\n') {
             if self.line_start[place] {
-                text.extend(stamp.as_bytes());
-                text.push(b' ');
+                if self.timestamps {
+                    text.extend(stamp.as_bytes());
+                    text.push(b' ');
+                }
+                // As docker, where the details are empty.
+                if self.details {
+                    text.push(b' ');
+                }
             }
             text.extend(line);
             self.line_start[place] = line.ends_with(b"\n");

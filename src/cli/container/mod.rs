@@ -9,10 +9,12 @@ mod export;
 mod flags;
 mod health;
 mod inspect;
+mod limits;
 mod logs;
 pub mod network_flags;
 mod pause;
 mod port;
+mod prune;
 mod ps;
 mod rename;
 mod run;
@@ -28,11 +30,12 @@ pub use cp::Cp;
 pub use diff::Diff;
 pub use exec::Exec;
 pub use export::Export;
-pub use inspect::{Inspect, run as inspect};
+pub use inspect::{Inspect, InspectContainers, run as inspect};
 pub use logs::Logs;
 pub use pause::Pause;
 pub use port::Port;
-pub use ps::Ps;
+pub use prune::Prune;
+pub use ps::{Ps, row};
 pub use rename::Rename;
 pub use run::{Create, Run};
 pub use start::Start;
@@ -43,7 +46,7 @@ pub use update::Update;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::context::Context;
 use super::failure::sentence;
@@ -102,6 +105,52 @@ pub enum Command {
     Diff(Diff),
     /// Make an image of what a container changed
     Commit(Commit),
+}
+
+/// The options of a command that runs a program; they end at its first operand.
+pub fn options_of(name: &str) -> Option<clap::Command> {
+    let command = clap::Command::new("program");
+    match name {
+        "run" => Some(Run::augment_args(command)),
+        "create" => Some(Create::augment_args(command)),
+        "exec" => Some(Exec::augment_args(command)),
+        _ => None,
+    }
+}
+
+/// Commands under `container`: the same, and some that mean something else elsewhere.
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// What `container` shares with the top level.
+    #[command(flatten)]
+    Command(Command),
+    /// Show everything about containers
+    Inspect(InspectContainers),
+    /// Remove all containers that do not run
+    Prune(Prune),
+}
+
+impl Group {
+    /// As [`Command::supervisor`].
+    pub fn supervisor(&self) -> anyhow::Result<Option<Waiting>> {
+        match self {
+            Self::Command(command) => command.supervisor(),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Carries a command under `container` out.
+pub fn run_group(
+    group: Group,
+    supervisor: Option<Waiting>,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    match group {
+        Group::Command(command) => run(command, supervisor, context),
+        Group::Inspect(args) => inspect::containers(&args, context),
+        Group::Prune(args) => prune::run(&args, context),
+    }
 }
 
 impl Command {

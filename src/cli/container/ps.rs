@@ -12,6 +12,7 @@ use crate::container::filter::{self, Filter};
 use crate::container::health;
 use crate::container::record::{Container, now_ns};
 use crate::container::state::Status;
+use crate::image;
 use crate::network::ports;
 
 /// Options of `ps`.
@@ -26,6 +27,9 @@ pub struct Ps {
     /// Do not shorten
     #[arg(long)]
     no_trunc: bool,
+    /// Show what containers wrote, and with their image
+    #[arg(short, long)]
+    size: bool,
     /// Show the newest container, whatever its state
     #[arg(short, long)]
     latest: bool,
@@ -41,7 +45,7 @@ pub struct Ps {
     format: Option<String>,
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column {
         heading: "CONTAINER ID",
         field: "ID",
@@ -70,6 +74,10 @@ const COLUMNS: [Column; 7] = [
         heading: "NAMES",
         field: "Names",
     },
+    Column {
+        heading: "SIZE",
+        field: "Size",
+    },
 ];
 
 /// `ps`.
@@ -88,20 +96,43 @@ pub fn run(args: &Ps, context: &Context) -> anyhow::Result<ExitCode> {
         .filter(|c| any_state || c.state.status.is_live())
         .filter(|c| filter.matches(c))
         .take(last.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
-    let rows = shown
-        .map(|container| row(&container, args.no_trunc, context))
-        .collect::<anyhow::Result<Vec<Value>>>()?;
+    let wants_size = args.size || args.format.as_ref().is_some_and(|f| f.contains(".Size"));
+    let mut rows = Vec::new();
+    for container in shown {
+        let mut row = row(&container, args.no_trunc, context)?;
+        if wants_size {
+            row["Size"] = size(&container, context)?.into();
+        }
+        rows.push(row);
+    }
     if args.quiet && args.format.is_none() {
         for row in &rows {
             println!("{}", row["ID"].as_str().unwrap_or_default());
         }
         return Ok(ExitCode::SUCCESS);
     }
-    format::print_rows(args.format.as_deref(), &COLUMNS, &rows)?;
+    let columns = match args.size {
+        true => &COLUMNS[..],
+        false => &COLUMNS[..7],
+    };
+    format::print_rows(args.format.as_deref(), columns, &rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(container: &Container, whole: bool, context: &Context) -> anyhow::Result<Value> {
+/// What a container wrote, and with the files of its image.
+fn size(container: &Container, context: &Context) -> anyhow::Result<String> {
+    let size = context.store.container_size(&container.id)?;
+    let image = image::find(&context.store, &container.config.image_id, None)?;
+    let whole = size + image.map_or(0, |image| image.size);
+    Ok(format!(
+        "{} (virtual {})",
+        human::size(size),
+        human::size(whole)
+    ))
+}
+
+/// A container as `ps` shows it.
+pub fn row(container: &Container, whole: bool, context: &Context) -> anyhow::Result<Value> {
     let endpoints = context.store.endpoints(&container.id)?;
     let networks: Vec<_> = endpoints
         .into_iter()

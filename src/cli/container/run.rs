@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::flags::Flags;
+use super::flags::{Flags, Stream};
 use crate::arch::platform::Platform;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -71,15 +71,23 @@ pub fn run(args: &Run, supervisor: Option<Waiting>, context: &Context) -> anyhow
     if flags.tty && flags.interactive && !args.detach && !std::io::stdin().is_terminal() {
         return Err(Failure::new(1, "the input device is not a TTY").into());
     }
+    if args.detach && !flags.attach.is_empty() {
+        let message = "conflicting options: cannot specify both --attach and --detach";
+        return Err(Failure::new(125, message).into());
+    }
+    // Without a word all of them, as far as the container has them.
+    let attached = |stream| flags.attach.is_empty() || flags.attach.contains(&stream);
     let keys = terminal::parse_detach_keys(&args.detach_keys)?;
     let container =
         make(flags, args.cidfile.as_ref(), context).map_err(|error| Failure::daemon(125, error))?;
     let options = session::Options {
         process: guest_agent::protocol::MAIN_PROCESS.to_owned(),
-        stdin: flags.interactive && !args.detach,
+        stdin: flags.interactive && !args.detach && attached(Stream::Stdin),
         tty: flags.tty,
         proxy_signals: args.sig_proxy,
         detach_keys: keys,
+        stdout: attached(Stream::Stdout),
+        stderr: attached(Stream::Stderr),
     };
     if !args.detach {
         session::block_signals(&options)?;
@@ -163,7 +171,7 @@ pub fn exit_code(code: i32) -> ExitCode {
 }
 
 fn make(flags: &Flags, cidfile: Option<&PathBuf>, context: &Context) -> anyhow::Result<Container> {
-    let asked = flags.config(&context.settings)?;
+    let asked = flags.config(context)?;
     let image = image(flags, context)?;
     let id = image.id.to_string();
     let from = FromImage {

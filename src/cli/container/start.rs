@@ -55,6 +55,8 @@ pub fn run(args: &Start, context: &Context) -> anyhow::Result<ExitCode> {
         tty: container.config.tty,
         proxy_signals: true,
         detach_keys: terminal::parse_detach_keys(&args.detach_keys)?,
+        stdout: true,
+        stderr: true,
     };
     session::block_signals(&options)?;
     let attach = Attach {

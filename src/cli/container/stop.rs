@@ -17,9 +17,9 @@ use crate::events::Note;
 pub struct Stop {
     /// Seconds until SIGKILL; a negative number waits for ever
     #[arg(
-        short,
-        long,
-        alias = "timeout",
+        short = 't',
+        long = "timeout",
+        alias = "time",
         value_name = "SECONDS",
         allow_hyphen_values = true
     )]
@@ -96,7 +96,7 @@ pub fn restart(args: &Stop, context: &Context) -> anyhow::Result<ExitCode> {
         // What the store has of it now: that it ended.
         let container = lifecycle::find(store, &container.id)?;
         launch::start(store, &container, Attach::default(), None)?;
-        store.note_container(&container.id, &Note::new("restart"))?;
+        store.note_container(&container.id, &[Note::new("restart")])?;
         println!("{name}");
         Ok(())
     })

@@ -35,7 +35,7 @@ pub fn run(args: &Top, context: &Context) -> anyhow::Result<ExitCode> {
     let table = top::table(&processes, &args.options, container.config.memory)?;
     context
         .store
-        .note_container(&container.id, &Note::new("top"))?;
+        .note_container(&container.id, &[Note::new("top")])?;
     let lines: Vec<String> = [&table.titles]
         .into_iter()
         .chain(&table.rows)

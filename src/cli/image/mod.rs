@@ -21,6 +21,7 @@ use clap::Subcommand;
 use super::context::Context;
 
 pub use progress::{Bars, Lines, Stream, reporter};
+pub use prune::removed_lines;
 
 /// Commands about images at the top level.
 #[derive(Debug, Subcommand)]

@@ -1,8 +1,8 @@
 //! `image prune`.
 
-use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
+use crate::cli::confirm::confirmed;
 use crate::cli::context::Context;
 use crate::cli::format::print;
 use crate::cli::human;
@@ -30,23 +30,19 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         &["dangling", "label", "label!", "until"],
     )?;
     let all = args.all || filter.dangling() == Some(false);
-    if !args.force && !confirmed(all)? {
+    let what = match all {
+        true => "all images without at least one container associated to them",
+        false => "all dangling images",
+    };
+    if !args.force && !confirmed(&format!("This will remove {what}."))? {
         return Ok(ExitCode::SUCCESS);
     }
     let users = |id: &_| context.users_of_image(id);
     let pruned = image::prune(&context.store, &filter, all, &users)?;
     let mut text = String::new();
     if !pruned.removed.is_empty() {
-        text.push_str("Deleted Images:\n");
-    }
-    for removed in &pruned.removed {
-        match removed {
-            Removed::Untagged(name) => text += &format!("untagged: {name}\n"),
-            Removed::Deleted(id) => text += &format!("deleted: {id}\n"),
-        }
-    }
-    if !pruned.removed.is_empty() {
-        text.push('\n');
+        let lines = removed_lines(&pruned.removed).join("\n");
+        text = format!("Deleted Images:\n{lines}\n\n");
     }
     text += &format!(
         "Total reclaimed space: {}\n",
@@ -56,18 +52,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn confirmed(all: bool) -> anyhow::Result<bool> {
-    let what = match all {
-        true => "all images without at least one container associated to them",
-        false => "all dangling images",
+/// What an image prune took away, in docker's words.
+pub fn removed_lines(removed: &[Removed]) -> Vec<String> {
+    let line = |removed: &Removed| match removed {
+        Removed::Untagged(name) => format!("untagged: {name}"),
+        Removed::Deleted(id) => format!("deleted: {id}"),
     };
-    let mut output = io::stdout().lock();
-    write!(
-        output,
-        "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] "
-    )?;
-    output.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
+    removed.iter().map(line).collect()
 }

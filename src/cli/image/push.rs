@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     /// Accepted and ignored: hull has no content trust
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true,
+    #[arg(long, num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     disable_content_trust: Option<bool>,
     /// NAME[:TAG]

@@ -4,15 +4,16 @@ mod create;
 mod list;
 mod members;
 
-use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::confirm::confirmed;
 use super::context::Context;
 use super::failure::sentence;
 use super::format::print;
 use crate::store::RemovedNetwork;
+use crate::system::prune;
 
 /// Commands under `network`.
 #[derive(Debug, Subcommand)]
@@ -107,32 +108,13 @@ fn remove(name: &str, context: &Context) -> anyhow::Result<Option<String>> {
 }
 
 fn prune(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {
-    if !args.force && !confirmed()? {
+    let warning = "This will remove all custom networks not used by at least one container.";
+    if !args.force && !confirmed(warning)? {
         return Ok(ExitCode::SUCCESS);
     }
-    let mut names = String::new();
-    for network in context.store.networks()? {
-        if !network.is_default()
-            && context.store.remove_network(&network.id)? == RemovedNetwork::Gone
-        {
-            names += &format!("{}\n", network.name);
-        }
-    }
+    let names = prune::networks(&context.store)?.removed;
     if !names.is_empty() {
-        print(&format!("Deleted Networks:\n{names}\n"))?;
+        print(&format!("Deleted Networks:\n{}\n\n", names.join("\n")))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn confirmed() -> anyhow::Result<bool> {
-    let mut output = io::stdout().lock();
-    write!(
-        output,
-        "WARNING! This will remove all custom networks not used by at least one container.\n\
-         Are you sure you want to continue? [y/N] "
-    )?;
-    output.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

@@ -29,7 +29,7 @@ use vmm::Spare;
 
 pub use super::control::SUBCOMMAND;
 use super::control::{self, LaunchPlan};
-use super::descriptors;
+use super::{cpuset, descriptors};
 
 /// Runs a supervisor to its end.
 pub fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn supervise() -> anyhow::Result<()> {
     let _ = nix::unistd::setsid();
     let mut channel = take_over_stdin().context("taking over the starter's channel")?;
     // Both get ready while the starter still puts the container together.
-    let spare = Spare::spawn();
+    let mut spare = Spare::spawn();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -61,6 +61,11 @@ fn supervise() -> anyhow::Result<()> {
     drop(log);
     let plan: LaunchPlan = control::receive(&mut channel, FrameKind::Request)?;
     name(plan.container.short_id());
+    if let Some(cpus) = &plan.container.config.cpuset {
+        cpuset::keep_to(cpus).context("keeping to the CPUs of --cpuset-cpus")?;
+        // The one that is there already may run anywhere.
+        spare = Spare::spawn();
+    }
     let tasks = tokio::task::LocalSet::new();
     runtime.block_on(tasks.run_until(life::live(plan, spare, channel, lock)))
 }

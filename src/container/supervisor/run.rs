@@ -279,7 +279,8 @@ impl Log {
         Self(if container.config.no_log {
             None
         } else {
-            logs::Writer::open(&path).ok()
+            let size = container.config.log_size.unwrap_or(logs::ROTATE_AT);
+            logs::Writer::open(&path, size).ok()
         })
     }
 

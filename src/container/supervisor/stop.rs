@@ -142,7 +142,10 @@ async fn thaw(hub: &Hub) -> io::Result<()> {
 /// Events are told as far as they can be: nothing else depends on them.
 fn note(hub: &Hub, note: &Note) {
     let record = &hub.record;
-    if let Err(error) = record.store().note_container(&record.get().id, note) {
+    if let Err(error) = record
+        .store()
+        .note_container(&record.get().id, std::slice::from_ref(note))
+    {
         eprintln!("hull supervisor: {error}");
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::open;
 use crate::arch::Platform;
+use crate::events::Note;
 use crate::image::assemble::{self, Parts};
 use crate::image::change;
 use crate::image::convert::{self, Expected};
@@ -99,5 +100,9 @@ pub fn import(
         references: reference.iter().map(Reference::canonical).collect(),
         ..NewNames::default()
     };
-    Ok(assemble::store(store, &lease, parts, &names)?.0)
+    let image = assemble::store(store, &lease, parts, &names)?.0;
+    let id = image.id.to_string();
+    let name = image.names.first().unwrap_or(&id);
+    store.note("image", &id, &Note::new("import").with("name", name))?;
+    Ok(image)
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::tarball::Tarball;
 use crate::arch::Platform;
+use crate::events::Note;
 use crate::image::assemble::{self, Parts};
 use crate::image::convert::{self, Added, Expected};
 use crate::image::digest::Digest;
@@ -49,10 +50,10 @@ pub fn load(
         progress,
     };
     if archive.has("manifest.json") {
-        return loader.docker();
+        return noted(store, loader.docker()?);
     }
     if archive.has("index.json") {
-        return loader.layout();
+        return noted(store, loader.layout()?);
     }
     Err(ImageError::Archive(match archive.is_empty() {
         true => "it is empty, or no tar archive".to_owned(),
@@ -60,6 +61,15 @@ pub fn load(
                   `import` makes an image of any files"
             .to_owned(),
     }))
+}
+
+fn noted(store: &Store, loaded: Vec<Loaded>) -> Result<Vec<Loaded>, ImageError> {
+    for one in &loaded {
+        let id = one.image.id.to_string();
+        let name = one.names.first().unwrap_or(&id);
+        store.note("image", &id, &Note::new("load").with("name", name))?;
+    }
+    Ok(loaded)
 }
 
 struct Loader<'a> {

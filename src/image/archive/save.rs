@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use crate::arch::Platform;
+use crate::events::Note;
 use crate::image::digest::Digest;
 use crate::image::error::ImageError;
 use crate::image::local::{self, Image};
@@ -97,6 +98,8 @@ pub fn save(store: &Store, images: &[Selection], output: impl Write) -> Result<(
     let (mut index, mut docker) = (Vec::new(), Vec::new());
     let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for Selection { image, names } in images {
+        let id = image.id.to_string();
+        store.note("image", &id, &Note::new("save").with("name", &id))?;
         let Document::Manifest(found) =
             manifest::parse(&image.manifest, Some(&image.manifest_type))?
         else {

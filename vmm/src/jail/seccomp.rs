@@ -78,6 +78,8 @@ const DEVICES: &[c_long] = &[
     libc::SYS_sendmsg,
     libc::SYS_sendto,
     libc::SYS_setsockopt,
+    // Limits of disks.
+    libc::SYS_timerfd_settime,
     libc::SYS_shutdown,
     libc::SYS_statx,
     libc::SYS_tgkill,

@@ -11,7 +11,7 @@ use super::running::Guest;
 use super::{Failure, While};
 use crate::EngineKind;
 use crate::control::{Channel, Report};
-use crate::devices::block::{Block, Disk};
+use crate::devices::block::{Block, Disk, Throttle};
 use crate::devices::net::Net;
 use crate::devices::rng::Rng;
 use crate::devices::vsock::Vsock;
@@ -247,6 +247,7 @@ pub(super) fn devices(
         // User-mode Linux asks the host by itself.
         devices.push(Box::new(Rng));
     }
+    let limits = spec.disk_limits;
     for (spec, files) in spec.disks.iter().zip(disks) {
         let mut files: Vec<File> = files.into_iter().map(File::from).collect();
         let disk = match (spec.kind, files.pop()) {
@@ -258,7 +259,10 @@ pub(super) fn devices(
             (_, None) => return Err(Failure::Launch),
         };
         let disk = disk.while_doing("use a disk")?;
-        devices.push(Box::new(Block::new(disk, spec.serial.clone())));
+        let own = poller.for_owner(device_owner(devices.len()));
+        let throttle = Throttle::new(&limits, &own).while_doing("make a timer")?;
+        let block = Block::new(disk, spec.serial.clone()).with_limits(throttle);
+        devices.push(Box::new(block));
     }
     for mac in &spec.interfaces {
         let own = poller.for_owner(device_owner(devices.len()));

@@ -1,10 +1,11 @@
 //! The second process: it serves the devices, and the guest is its child.
 
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::boot::{self, Booted, VSOCK, transport_owner};
@@ -26,8 +27,13 @@ const GUEST: u32 = 2;
 const SHARES: u32 = 3;
 
 /// Wait for a machine and serve it until its end.
-pub(super) fn main(channel: &Channel, shares: Option<Channel>, cpu_information: &[u8]) -> ExitCode {
-    let reason = match Machine::start(channel, shares, cpu_information) {
+pub(super) fn main(
+    channel: &Channel,
+    shares: Option<Channel>,
+    cpu_information: &[u8],
+    lifeline: &PipeReader,
+) -> ExitCode {
+    let reason = match Machine::start(channel, shares, cpu_information, lifeline) {
         Ok(Some(mut machine)) => match machine.serve() {
             Ok(reason) => reason,
             Err(failure) => Some(StopReason::Failed(failure.to_string())),
@@ -68,8 +74,14 @@ impl<'a> Machine<'a> {
         channel: &'a Channel,
         shares: Option<Channel>,
         cpu_information: &[u8],
+        lifeline: &PipeReader,
     ) -> Result<Option<Self>, Failure> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).while_doing("bind to the parent")?;
+        let mut fds = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
+        // One that ended before it was bound to sends no signal.
+        if poll(&mut fds, PollTimeout::ZERO).while_doing("look after the parent")? != 0 {
+            return Ok(None);
+        }
         let root = Root::new(ROOT_SIZE)?;
         let Some((spec, files)) = super::receive_launch(channel)? else {
             return Ok(None);

@@ -142,6 +142,11 @@ fn set_up(channel: &Channel, shares: bool) -> Result<SetUp, Failure> {
 }
 
 fn run(channel: Channel, set_up: SetUp) -> ExitCode {
+    // The child reads from it that this process has ended.
+    let (lifeline, holder) = match io::pipe().while_doing("make a pipe") {
+        Ok(ends) => ends,
+        Err(failure) => return fail(&channel, &failure),
+    };
     // SAFETY: this process has a single thread, so the child may do everything.
     match unsafe { fork() }.while_doing("make the machine's process") {
         Ok(ForkResult::Child) => {
@@ -149,15 +154,19 @@ fn run(channel: Channel, set_up: SetUp) -> ExitCode {
                 shares,
                 cpu_information,
             } = set_up;
+            drop(holder);
             let shares = shares.map(|(_, channel)| channel);
-            machine::main(&channel, shares, &cpu_information)
+            machine::main(&channel, shares, &cpu_information, &lifeline)
         }
         Ok(ForkResult::Parent { child }) => {
+            drop(lifeline);
             let shares = set_up.shares.map(|(pid, _)| pid);
-            match announce(&channel, child, shares) {
+            let end = match announce(&channel, child, shares) {
                 Ok(end) => wait(&channel, &end, child, shares),
                 Err(failure) => fail(&channel, &failure),
-            }
+            };
+            drop(holder);
+            end
         }
         Err(failure) => fail(&channel, &failure),
     }

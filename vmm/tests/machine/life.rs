@@ -159,6 +159,7 @@ pub fn as_user() -> ExitCode {
         initramfs: PathBuf::from(&arguments[4]),
         disks: Vec::new(),
         interfaces: Vec::new(),
+        disk_limits: vmm::IoLimits::default(),
         shares: vec![DirShare {
             tag: "data".to_owned(),
             source: PathBuf::from(&arguments[5]),

@@ -112,6 +112,7 @@ pub fn config(name: &str) -> MachineConfig {
         kernel: kernel("linux-um"),
         initramfs: initramfs().to_owned(),
         disks: Vec::new(),
+        disk_limits: vmm::IoLimits::default(),
         shares: Vec::new(),
         interfaces: Vec::new(),
         console: None,

@@ -5,10 +5,12 @@ mod gpt;
 mod request;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 use virtio_bindings::virtio_blk as blk;
 
 pub(crate) use disk::Disk;
+pub(crate) use throttle::Throttle;
 
 use super::{DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice, copy_config, kind};
 use gpt::SECTOR;
@@ -25,6 +27,7 @@ pub(crate) struct Block {
     disk: Disk,
     serial: String,
     config: Vec<u8>,
+    throttle: Option<Throttle>,
 }
 
 impl Block {
@@ -35,6 +38,22 @@ impl Block {
             disk,
             serial,
             config,
+            throttle: None,
+        }
+    }
+
+    /// The device with limits.
+    pub(crate) fn with_limits(self, throttle: Option<Throttle>) -> Self {
+        Self { throttle, ..self }
+    }
+
+    /// Whether the next request may be served now.
+    fn may_serve(&mut self) -> Result<bool, DeviceError> {
+        match &mut self.throttle {
+            Some(throttle) => throttle
+                .may_serve()
+                .map_err(|errno| DeviceError::Host(errno.into())),
+            None => Ok(true),
         }
     }
 }
@@ -77,15 +96,41 @@ impl VirtioDevice for Block {
         };
         loop {
             queue.pause_kicks(memory)?;
-            while let Some(chain) = queue.pop(memory)? {
+            loop {
+                if !self.may_serve()? {
+                    // The timer goes on with what waits, so the guest need not kick.
+                    return queue.notify(memory);
+                }
+                let Some(chain) = queue.pop(memory)? else {
+                    break;
+                };
                 let head = chain.head_index();
-                let written = request::serve(&self.disk, &self.serial, chain, memory)?;
-                queue.push(memory, head, written)?;
+                let served = request::serve(&self.disk, &self.serial, chain, memory)?;
+                queue.push(memory, head, served.written)?;
+                if let Some(throttle) = &mut self.throttle {
+                    throttle.charge(served);
+                }
             }
             queue.notify(memory)?;
             if !queue.resume_kicks(memory)? {
                 return Ok(());
             }
+        }
+    }
+
+    fn fd_event(
+        &mut self,
+        _token: u32,
+        _readiness: u32,
+        memory: &Memory,
+        queues: &mut [VirtQueue],
+    ) -> Result<(), DeviceError> {
+        if let Some(throttle) = &self.throttle {
+            throttle.fired();
+        }
+        match queues.first() {
+            Some(queue) if queue.ready() => self.queue_event(0, memory, queues),
+            _ => Ok(()),
         }
     }
 }

@@ -10,6 +10,9 @@ use super::disk::Disk;
 use super::gpt::SECTOR;
 use crate::devices::{Buffers, DeviceError, Memory};
 
+/// The length of a request's header.
+const HEADER_LEN: usize = 16;
+
 /// The length of the serial in an answer.
 const SERIAL_LEN: usize = 20;
 
@@ -30,14 +33,26 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Serve one request; the number of bytes written to the guest.
+/// What a request did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Served {
+    /// Bytes written to the guest.
+    pub(super) written: u32,
+    /// Bytes read from the disk.
+    pub(super) read: u64,
+    /// Bytes written to the disk.
+    pub(super) wrote: u64,
+}
+
+/// Serve one request.
 pub(super) fn serve(
     disk: &Disk,
     serial: &str,
     chain: DescriptorChain<&Memory>,
     memory: &Memory,
-) -> Result<u32, DeviceError> {
+) -> Result<Served, DeviceError> {
     let (mut readable, mut writable) = Buffers::of_chain(chain, memory)?;
+    let sent = readable.len().saturating_sub(HEADER_LEN);
     // Without room for a status there is no way to answer.
     let Some(mut status) = writable.split_tail(1) else {
         return Err(DeviceError::Descriptor(
@@ -56,7 +71,11 @@ pub(super) fn serve(
     } else {
         0
     };
-    Ok(data as u32 + 1)
+    Ok(Served {
+        written: data as u32 + 1,
+        read: data as u64,
+        wrote: sent as u64,
+    })
 }
 
 fn execute(
@@ -65,7 +84,7 @@ fn execute(
     readable: &mut Buffers<'_>,
     writable: &mut Buffers<'_>,
 ) -> Result<(), Refusal> {
-    let mut header = [0; 16];
+    let mut header = [0; HEADER_LEN];
     if readable.read(&mut header) != header.len() {
         return Err(Refusal::Failed);
     }

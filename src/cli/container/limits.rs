@@ -1,0 +1,250 @@
+//! Options of `run` and `create` about the host's side: processors, disks, and what means
+//! something to docker only.
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::cli::units;
+use crate::container::cpuset;
+use crate::container::record::Config;
+
+/// The largest writable layer.
+const MAX_DISK: u64 = 1 << 40;
+/// The smallest one that a file system with a journal fits in.
+const MIN_DISK: u64 = 64 << 20;
+
+/// Limits, and what changes nothing here.
+#[derive(Debug, Args)]
+pub struct LimitFlags {
+    /// Processors of the host that may run the guest, as in 0-3 or 0,2
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// With --cpu-quota another way to say --cpus
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_period: Option<u64>,
+    /// With --cpu-period another way to say --cpus
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub cpu_quota: Option<i64>,
+    /// Size of the writable layer: size=16g
+    #[arg(long, value_name = "size=SIZE")]
+    pub storage_opt: Vec<String>,
+    /// Most bytes a second that the container reads from a disk, as in /dev/sda:10m; whatever
+    /// device is named, the container's own disks are meant
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub device_read_bps: Vec<String>,
+    /// Most reads a second from a disk of the container
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub device_read_iops: Vec<String>,
+    /// Most bytes a second that the container writes to a disk
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub device_write_bps: Vec<String>,
+    /// Most writes a second to a disk of the container
+    #[arg(long, value_name = "DEVICE:RATE")]
+    pub device_write_iops: Vec<String>,
+    /// Options of the log: max-size, after which the older half goes
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub log_opt: Vec<String>,
+    /// A note for inspect
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
+    /// Inter-process communication: only the guest's own, private
+    #[arg(long, value_name = "MODE")]
+    pub ipc: Option<String>,
+    /// Processes: only the guest's own, private
+    #[arg(long, value_name = "MODE")]
+    pub pid: Option<String>,
+    /// Host name: only the guest's own, private
+    #[arg(long, value_name = "MODE")]
+    pub uts: Option<String>,
+    /// Control groups: only the guest's own, private
+    #[arg(long, value_name = "MODE")]
+    pub cgroupns: Option<String>,
+    /// Users: always the guest's own
+    #[arg(long, value_name = "MODE")]
+    pub userns: Option<String>,
+    /// Driver of volumes: only local
+    #[arg(long, value_name = "DRIVER")]
+    pub volume_driver: Option<String>,
+    #[command(flatten)]
+    pub ignored: Ignored,
+}
+
+/// Docker's options that change nothing, which is said on the standard error.
+#[derive(Debug, Args)]
+pub struct Ignored {
+    /// Changes nothing: no cgroup is around a guest
+    #[arg(short, long, value_name = "N")]
+    pub cpu_shares: Option<u64>,
+    /// Changes nothing: no cgroup is around a guest
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// Changes nothing: no cgroup is around a guest
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_rt_period: Option<u64>,
+    /// Changes nothing: no cgroup is around a guest
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_rt_runtime: Option<u64>,
+    /// Changes nothing: no cgroup is around a guest
+    #[arg(long, value_name = "N")]
+    pub blkio_weight: Option<u16>,
+    /// Changes nothing: no cgroup is around a guest
+    #[arg(long, value_name = "DEVICE:N")]
+    pub blkio_weight_device: Vec<String>,
+    /// Changes nothing: no cgroup is around a guest
+    #[arg(long, value_name = "GROUP")]
+    pub cgroup_parent: Option<String>,
+    /// Changes nothing: a guest has the memory of --memory
+    #[arg(long, value_name = "SIZE")]
+    pub memory_reservation: Option<String>,
+    /// Changes nothing: a guest has no swap
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+    /// Changes nothing: a guest has no swap
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub memory_swappiness: Option<i64>,
+    /// Changes nothing: a guest's kernel has its own memory
+    #[arg(long, value_name = "SIZE")]
+    pub kernel_memory: Option<String>,
+    /// Changes nothing: a guest's kernel kills for lack of memory
+    #[arg(long)]
+    pub oom_kill_disable: bool,
+    /// Changes nothing: there is no content trust
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub disable_content_trust: Option<bool>,
+}
+
+impl LimitFlags {
+    /// Puts what was said into the configuration; sentences on what changes nothing.
+    pub fn apply(&self, config: &mut Config) -> anyhow::Result<Vec<String>> {
+        for (option, value) in [
+            ("--ipc", &self.ipc),
+            ("--pid", &self.pid),
+            ("--uts", &self.uts),
+            ("--cgroupns", &self.cgroupns),
+        ] {
+            match value.as_deref() {
+                None | Some("" | "private" | "shareable") => {}
+                Some(mode) => bail!(
+                    "{option} {mode}: a container has a kernel of its own and shares nothing of it, use private"
+                ),
+            }
+        }
+        if let Some(driver) = self.volume_driver.as_deref().filter(|d| *d != "local") {
+            bail!("volume driver {driver:?} is not there, use local");
+        }
+        if let Some(list) = &self.cpuset_cpus {
+            cpuset::check(list)?;
+            config.cpuset.clone_from(&self.cpuset_cpus);
+        }
+        if let Some(cpus) = self.quota()? {
+            config.cpus = cpus;
+        }
+        for option in &self.storage_opt {
+            let size = option.strip_prefix("size=").with_context(|| {
+                format!("unknown storage option {option:?}, use size=SIZE, as in size=20g")
+            })?;
+            let size = units::parse_bytes(size)?;
+            if !(MIN_DISK..=MAX_DISK).contains(&size) {
+                bail!("a writable layer of {size} bytes is not possible, give between 64m and 1t");
+            }
+            config.disk_size = Some(size.next_multiple_of(4096));
+        }
+        for option in &self.log_opt {
+            match option.split_once('=') {
+                Some(("max-size", size)) => config.log_size = Some(units::parse_bytes(size)?),
+                // There are always two files, of which the older goes.
+                Some(("max-file", count)) if count.parse::<u32>().is_ok_and(|n| n > 0) => {}
+                _ => bail!("unknown log option {option:?}, use max-size=SIZE"),
+            }
+        }
+        config.disk_limits = vmm::IoLimits {
+            read_bytes: rate(&self.device_read_bps, units::parse_bytes)?,
+            write_bytes: rate(&self.device_write_bps, units::parse_bytes)?,
+            reads: rate(&self.device_read_iops, count)?,
+            writes: rate(&self.device_write_iops, count)?,
+        };
+        for note in &self.annotation {
+            let (name, value) = note.split_once('=').unwrap_or((note, ""));
+            config.annotations.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(self.ignored.sentences())
+    }
+
+    /// `--cpu-quota` of `--cpu-period` as whole processors.
+    fn quota(&self) -> anyhow::Result<Option<u32>> {
+        let period = self.cpu_period.unwrap_or(100_000);
+        if !(1000..=1_000_000).contains(&period) {
+            bail!("invalid CPU period {period}, give between 1000 and 1000000 microseconds");
+        }
+        match self.cpu_quota {
+            None | Some(..=0) => Ok(None),
+            Some(quota) => super::flags::whole_cpus(quota as f64 / period as f64).map(Some),
+        }
+    }
+}
+
+/// The smallest of the rates in `DEVICE:RATE`.
+fn rate(
+    specs: &[String],
+    parse: impl Fn(&str) -> anyhow::Result<u64>,
+) -> anyhow::Result<Option<u64>> {
+    let rates = specs.iter().map(|spec| {
+        let wrong = || format!("invalid rate {spec:?}, use DEVICE:RATE, as in /dev/sda:10m");
+        let (device, rate) = spec.rsplit_once(':').with_context(wrong)?;
+        let rate = parse(rate).with_context(wrong)?;
+        if !device.starts_with("/dev/") || rate == 0 {
+            bail!(wrong());
+        }
+        Ok(rate)
+    });
+    let rates = rates.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(rates.into_iter().min())
+}
+
+fn count(text: &str) -> anyhow::Result<u64> {
+    Ok(text.parse()?)
+}
+
+impl Ignored {
+    fn sentences(&self) -> Vec<String> {
+        const CGROUP: &str = "no cgroup is around a guest";
+        const SWAP: &str = "a guest has no swap";
+        let given = [
+            (self.cpu_shares.is_some(), "--cpu-shares", CGROUP),
+            (self.cpuset_mems.is_some(), "--cpuset-mems", CGROUP),
+            (self.cpu_rt_period.is_some(), "--cpu-rt-period", CGROUP),
+            (self.cpu_rt_runtime.is_some(), "--cpu-rt-runtime", CGROUP),
+            (self.blkio_weight.is_some(), "--blkio-weight", CGROUP),
+            (
+                !self.blkio_weight_device.is_empty(),
+                "--blkio-weight-device",
+                CGROUP,
+            ),
+            (self.cgroup_parent.is_some(), "--cgroup-parent", CGROUP),
+            (
+                self.memory_reservation.is_some(),
+                "--memory-reservation",
+                "a guest has the memory of --memory",
+            ),
+            (self.memory_swap.is_some(), "--memory-swap", SWAP),
+            (
+                self.memory_swappiness.is_some(),
+                "--memory-swappiness",
+                SWAP,
+            ),
+            (
+                self.kernel_memory.is_some(),
+                "--kernel-memory",
+                "a guest's kernel has its own memory",
+            ),
+            (
+                self.oom_kill_disable,
+                "--oom-kill-disable",
+                "a guest's kernel kills for lack of memory",
+            ),
+        ];
+        let told = given.iter().filter(|(given, _, _)| *given);
+        told.map(|(_, option, why)| format!("{option} changes nothing: {why}"))
+            .collect()
+    }
+}

@@ -1,0 +1,6 @@
+//! The whole of what hull keeps: what it takes, what can go, what runs after a reboot.
+
+pub mod boot;
+pub mod host;
+pub mod prune;
+pub mod usage;

@@ -1,0 +1,84 @@
+//! Whether anything of a state directory's containers is left: for tests of races and crashes.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::{Hull, eventually};
+
+/// Everything of containers is gone: processes, sockets, files, mounts.
+#[track_caller]
+pub fn none(hull: &Hull) {
+    // Whoever opens the store tidies it up.
+    hull.ok(&["ps", "-a"]);
+    assert_eq!(hull.ok(&["ps", "-aq"]), "");
+    let root = hull.root();
+    eventually("processes end", || processes(hull).is_empty());
+    for place in ["containers", "run/containers", "tmp"] {
+        eventually(&format!("{place} is empty"), || {
+            hull.ok(&["ps", "-a"]);
+            entries(&root.join(place)).is_empty()
+        });
+    }
+    let volumes = hull.ok(&["volume", "ls", "-q"]);
+    let known: Vec<&str> = volumes.lines().collect();
+    let there = entries(&root.join("volumes"));
+    assert!(
+        there.iter().all(|name| known.contains(&name.as_str())),
+        "{there:?}"
+    );
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(root.to_str().unwrap()), "{mounts}");
+}
+
+fn entries(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Supervisors of this state directory and machines of its containers.
+pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
+    let created = [
+        "events",
+        "--since",
+        "24h",
+        "--until",
+        "0s",
+        "-f",
+        "event=create",
+        "-f",
+        "type=container",
+        "--format",
+        "{{.Actor.ID}}",
+    ];
+    let ids = hull.ok(&created);
+    let short: Vec<&str> = ids.lines().map(|id| &id[..12]).collect();
+    let state = format!("HULL_ROOT={}\0", hull.root().display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let read = |name: &str| {
+            let bytes = fs::read(entry.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        // A machine's first process is a copy of its supervisor; the guest's kernel carries the
+        // container's id.
+        let command = read("cmdline");
+        let supervises = command.contains("__supervise") && read("environ").contains(&state);
+        let runs = command.starts_with("hull-") && short.iter().any(|id| command.contains(id));
+        if supervises || runs {
+            found.push((pid, command.replace('\0', " ")));
+        }
+    }
+    found
+}
