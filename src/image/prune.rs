@@ -33,11 +33,16 @@ pub fn prune(
 
 /// Removes what builds left and nobody needs: steps that lead to no image with a name, or with
 /// `all` every step, so that the next build repeats it.
-pub fn prune_builds(store: &Store, all: bool, users: Users<'_>) -> Result<Pruned, ImageError> {
+pub fn prune_builds(
+    store: &Store,
+    filter: &Filter,
+    all: bool,
+    users: Users<'_>,
+) -> Result<Pruned, ImageError> {
     let parents = store.parents()?;
     remove_where(store, users, !all, |image| {
         let nameless = image.names.is_empty() && image.digests.is_empty();
-        nameless && parents.contains_key(&image.id)
+        nameless && parents.contains_key(&image.id) && filter.matches(image)
     })
 }
 

@@ -258,3 +258,27 @@ fn what_a_guest_cannot_have_is_refused_and_what_changes_nothing_is_said() {
         assert!(done.stderr.contains(&sentence), "{done:?}");
     }
 }
+
+#[test]
+fn commit_keeps_health_check_and_volumes() {
+    let hull = Hull::shared();
+    let id = hull.ok(&[
+        "create",
+        "--health-cmd",
+        "test -e /x",
+        "--health-interval",
+        "5s",
+        "-v",
+        "/data",
+        "busybox",
+    ]);
+    hull.ok(&["commit", &id, "create-kept"]);
+    let kept = "{{json .Config.Healthcheck.Test}} {{.Config.Healthcheck.Interval}} \
+                {{json .Config.Volumes}}";
+    assert_eq!(
+        hull.field("create-kept", kept),
+        "[\"CMD-SHELL\",\"test -e /x\"] 5000000000 {\"/data\":{}}"
+    );
+    hull.ok(&["rm", "-v", &id]);
+    hull.ok(&["rmi", "create-kept"]);
+}

@@ -1,10 +1,12 @@
 //! `build`, also as `image build`, `builder build` and `buildx build`.
 
+mod live;
 mod plain;
 mod prune;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -69,7 +71,7 @@ pub struct Args {
     /// Platforms to build for, as in linux/amd64,linux/arm64
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     platform: Vec<Platform>,
-    /// How to show progress: auto, plain or quiet
+    /// How to show progress: auto, plain, tty or quiet
     #[arg(long, value_name = "HOW", default_value = "auto")]
     progress: Progress,
     /// What to do when a command fails: stop, or shell to enter the image before it
@@ -120,6 +122,7 @@ pub struct Args {
 enum Progress {
     Auto,
     Plain,
+    Tty,
     Quiet,
 }
 
@@ -174,9 +177,23 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         guest: guest(args, context)?,
     };
     let quiet = args.quiet || args.progress == Progress::Quiet;
-    let report = plain::Plain::new(quiet);
-    let built = build::build(&context.store, &context.settings, &options, &report);
-    report.finish();
+    let live = match args.progress {
+        Progress::Auto => std::io::stdout().is_terminal(),
+        Progress::Tty => true,
+        Progress::Plain | Progress::Quiet => false,
+    };
+    let (store, settings) = (&context.store, &context.settings);
+    let built = if live && !quiet {
+        let report = live::Live::new();
+        let built = build::build(store, settings, &options, &report);
+        report.finish();
+        built
+    } else {
+        let report = plain::Plain::new(quiet);
+        let built = build::build(store, settings, &options, &report);
+        report.finish();
+        built
+    };
     let images = match built {
         Ok(images) => images,
         Err(error) => return fail(args, context, &error),

@@ -8,16 +8,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::build::{Event, Report};
 
-/// Writes to the standard output.
-#[derive(Debug)]
+/// Where the record goes, piece by piece.
+pub type Sink = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Writes a record.
 pub struct Plain {
-    quiet: bool,
     inner: Mutex<Inner>,
 }
 
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plain").finish_non_exhaustive()
+    }
+}
+
 /// The first stage that is not at its end writes at once, the others wait.
-#[derive(Debug, Default)]
 struct Inner {
+    sink: Sink,
     waiting: BTreeMap<usize, Waiting>,
 }
 
@@ -28,11 +35,21 @@ struct Waiting {
 }
 
 impl Plain {
-    /// A reporter; nothing is told when `quiet`.
+    /// A reporter to the standard output; nothing is told when `quiet`.
     pub fn new(quiet: bool) -> Self {
+        match quiet {
+            true => Self::to(Box::new(|_| {})),
+            false => Self::to(Box::new(write)),
+        }
+    }
+
+    /// A reporter to somewhere else.
+    pub fn to(sink: Sink) -> Self {
         Self {
-            quiet,
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                sink,
+                waiting: BTreeMap::new(),
+            }),
         }
     }
 
@@ -40,7 +57,7 @@ impl Plain {
     pub fn finish(&self) {
         let mut inner = self.lock();
         for (_, waiting) in std::mem::take(&mut inner.waiting) {
-            write(&waiting.text);
+            (inner.sink)(&waiting.text);
         }
     }
 
@@ -59,11 +76,11 @@ impl Inner {
     fn put(&mut self, stage: usize, text: &[u8]) {
         let first = self.waiting.keys().next().copied();
         if first.is_none_or(|first| stage <= first) {
-            return write(text);
+            return (self.sink)(text);
         }
         match self.waiting.get_mut(&stage) {
             Some(waiting) => waiting.text.extend_from_slice(text),
-            None => write(text),
+            None => (self.sink)(text),
         }
     }
 
@@ -74,10 +91,10 @@ impl Inner {
         while let Some(first) = self.waiting.first_entry() {
             if !first.get().ended {
                 // It may have said something while it waited.
-                write(&std::mem::take(&mut first.into_mut().text));
+                (self.sink)(&std::mem::take(&mut first.into_mut().text));
                 return;
             }
-            write(&first.remove().text);
+            (self.sink)(&first.remove().text);
         }
     }
 }
@@ -93,9 +110,6 @@ impl Report for Plain {
 
     fn event(&self, stage: usize, event: Event<'_>) {
         let mut inner = self.lock();
-        if self.quiet {
-            return;
-        }
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = match event {
@@ -115,5 +129,36 @@ impl Report for Plain {
             Event::End => return inner.end(stage),
         };
         inner.put(stage, text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn stages_side_by_side_are_told_one_after_the_other() {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&said);
+        let plain = Plain::to(Box::new(move |text| {
+            sink.lock().unwrap().extend_from_slice(text);
+        }));
+        let now = || String::from_utf8(said.lock().unwrap().clone()).unwrap();
+        plain.stages(&[(0, "a".into()), (2, "b".into()), (3, "c".into())]);
+        plain.event(2, Event::Output(b"b1 "));
+        plain.event(0, Event::Output(b"a1 "));
+        assert_eq!(now(), "a1 ");
+        plain.event(3, Event::Output(b"c1 "));
+        plain.event(3, Event::End);
+        assert_eq!(now(), "a1 ");
+        plain.event(0, Event::End);
+        assert_eq!(now(), "a1 b1 ");
+        plain.event(2, Event::Output(b"b2 "));
+        plain.event(2, Event::End);
+        assert_eq!(now(), "a1 b1 b2 c1 ");
+        plain.event(0, Event::Note("end"));
+        assert_eq!(now(), "a1 b1 b2 c1 end\n");
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::context::Context;
 use crate::cli::format::print;
 use crate::cli::human;
-use crate::image::{self, Removed};
+use crate::image::{self, Filter, Removed};
 
 /// Options of `builder prune`.
 #[derive(Debug, clap::Args)]
@@ -14,6 +14,9 @@ pub struct Args {
     /// Remove every step, also those that lead to images with a name
     #[arg(short, long)]
     all: bool,
+    /// Which steps: until=24h takes those that are older
+    #[arg(long, value_name = "FILTER")]
+    filter: Vec<String>,
     /// Do not prompt for confirmation
     #[arg(short, long)]
     force: bool,
@@ -21,12 +24,17 @@ pub struct Args {
 
 /// `builder prune`.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let filter = Filter::parse(&context.store, &args.filter, &["until"])?;
     if !args.force && !confirmed(args.all)? {
         return Ok(ExitCode::SUCCESS);
     }
     let users = |id: &_| context.users_of_image(id);
-    let pruned = image::prune_builds(&context.store, args.all, &users)?;
-    let caches = context.store.remove_build_caches()?;
+    let pruned = image::prune_builds(&context.store, &filter, args.all, &users)?;
+    // What commands keep has no age.
+    let caches = match args.filter.is_empty() {
+        true => context.store.remove_build_caches()?,
+        false => 0,
+    };
     let mut text = String::new();
     for removed in &pruned.removed {
         if let Removed::Deleted(id) = removed {

@@ -260,17 +260,53 @@ fn reboot_does_not_start_again() {
 pub fn processes_named(name: &str) -> Vec<i32> {
     let name = unique(name);
     let own = std::process::id() as i32;
-    fs::read_dir("/proc")
+    let all: Vec<i32> = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != own)
-        .filter(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).any(|word| {
-                word == name.as_bytes() || word == format!("hull-guest:{name}").as_bytes()
-            })
-        })
-        .collect()
+        .filter(|pid| *pid != own && is_alive(*pid))
+        .collect();
+    let command = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let is_vmm = |pid: i32| command(pid).starts_with(b"hull-vmm\0");
+    // The kernel cuts the name of the process that serves the devices.
+    let short = format!("vmm-{name}").chars().take(15).collect::<String>();
+    let named = |pid: i32| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let guest = format!("hull-guest:{name}");
+        let words = command(pid);
+        let mut words = words.split(|byte| *byte == 0);
+        comm.trim() == short || words.any(|w| w == name.as_bytes() || w == guest.as_bytes())
+    };
+    let mut found: Vec<i32> = all.iter().copied().filter(|pid| named(*pid)).collect();
+    // The first process has no name, nor has the one of shared directories: both are next to
+    // one that has.
+    let firsts: Vec<i32> = found
+        .iter()
+        .filter_map(|pid| parent(*pid))
+        .filter(|pid| is_vmm(*pid) && parent(*pid).is_some_and(|above| !is_vmm(above)))
+        .collect();
+    let beside = |pid: &i32| {
+        let below = parent(*pid).is_some_and(|above| firsts.contains(&above));
+        firsts.contains(pid) || below && is_vmm(*pid)
+    };
+    found.extend(all.iter().copied().filter(beside));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The fields of a process after its name.
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+fn is_alive(pid: i32) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] != "Z")
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    stat(pid)?[1].parse().ok()
 }
 
 fn probing_boots_a_guest() {

@@ -40,7 +40,7 @@ fn every_device_works() {
     fs::write(&layer, b"layer".repeat(2000)).unwrap();
     File::create(&disk).unwrap().set_len(8 << 20).unwrap();
     let mut config = tcg("tcg-devices");
-    config.console = Some("/tmp/vt/console".into());
+    config.console = Some(directory.path().join("console"));
     config.disks = vec![
         Disk {
             serial: "layers".to_owned(),
