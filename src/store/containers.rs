@@ -34,6 +34,9 @@ CREATE INDEX container_image ON container (image);
 /// Digits of an id that name a container's run directory; they keep socket paths short.
 const RUN_DIGITS: usize = 24;
 
+/// How often a lock's directory may be removed under its opener.
+const LOCK_TRIES: u32 = 100;
+
 /// How long a run that is ending may take until it lets go of the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const LOCK_INTERVAL: Duration = Duration::from_millis(2);
@@ -303,9 +306,17 @@ impl Store {
     /// somebody else has it.
     pub fn lock_container(&self, id: &str) -> Result<Option<File>, StoreError> {
         let directory = self.paths.container_run_dir(id);
-        make_directory(&directory)?;
         let path = directory.join("lock");
-        let file = open_lock(&path).map_err(|e| StoreError::io("open the lock", &path, e))?;
+        let mut tries = 0;
+        let file = loop {
+            let made = private_directory(&directory).and_then(|()| open_lock(&path));
+            match made {
+                Ok(file) => break file,
+                // Somebody else removes the directory, with the container, at this moment.
+                Err(error) if is_of_a_race(&error) && tries < LOCK_TRIES => tries += 1,
+                Err(error) => return Err(StoreError::io("open the lock", &path, error)),
+            }
+        };
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -458,18 +469,35 @@ pub(super) fn open_lock(path: &Path) -> io::Result<File> {
 }
 
 pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| StoreError::io("create the directory", path, source))
+    private_directory(path).map_err(|source| StoreError::io("create the directory", path, source))
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What a directory that comes and goes looks like to who makes it and opens a file in it.
+fn is_of_a_race(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists
+    )
 }
 
 fn remove_directory(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("delete the directory", path, error))
+    let mut tries = 0;
+    loop {
+        match fs::remove_dir_all(path) {
+            // Somebody else looks for the lock in it at this moment.
+            Err(error)
+                if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < LOCK_TRIES =>
+            {
+                tries += 1;
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("delete the directory", path, error));
+            }
+            _ => return Ok(()),
         }
-        _ => Ok(()),
     }
 }
