@@ -106,7 +106,8 @@ pub fn connected(store: &Store, container: &Container) -> Result<Connected, Netw
             host_gateway: gateway,
         },
         publish: config.network.publish.clone(),
-        optional: !config.network.explicit,
+        // A port that nobody answers at would be no help.
+        optional: !config.network.explicit && config.network.publish.is_empty(),
     });
     Ok(Connected {
         plan,
