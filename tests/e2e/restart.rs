@@ -146,12 +146,14 @@ fn a_paused_container_stands_still_and_goes_on() {
 fn processes_and_use_are_shown() {
     let hull = Hull::shared();
     let running = hull.background(&["--name", "used", "busybox", "sh", "-c", "sleep 1000; true"]);
+    eventually("the shell has its child", || {
+        hull.ok(&["top", "used"]).lines().count() == 3
+    });
     let table = hull.ok(&["top", "used"]);
     assert!(
         table.starts_with("UID ") && table.contains("sleep 1000"),
         "{table}"
     );
-    assert_eq!(table.lines().count(), 3);
     let chosen = hull.ok(&["top", "used", "-o", "pid,ppid,comm"]);
     let rows: Vec<Vec<&str>> = chosen
         .lines()
