@@ -99,9 +99,10 @@ def bare_qemu(words):
     """QEMU's arguments without the devices that hull serves, in pairs but for a few words."""
     kept, skip = [], False
     for word in words[1:]:
-        if not skip and word not in ("-chardev", "-device"):
+        device = word in ("-chardev", "-device", "-netdev")
+        if not skip and not device:
             kept.append(word)
-        skip = word in ("-chardev", "-device")
+        skip = device
     return kept
 
 
