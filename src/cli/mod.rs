@@ -108,41 +108,24 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    let open = Context::open;
     match command {
         Command::Other(words) => missing::explain(&words),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
-        Command::Container(command) => {
-            let supervisor = command.supervisor()?;
-            container::run(command, supervisor, &Context::open()?)
-        }
-        Command::Containers(group) => {
-            let supervisor = group.supervisor()?;
-            container::run_group(group, supervisor, &Context::open()?)
-        }
-        command => {
-            let context = Context::open()?;
-            match command {
-                Command::Image(command) => image::run(command, &context),
-                Command::Images(group) => image::run_group(group, &context),
-                Command::System(group) => system::run(&group, &context),
-                Command::Events(args) => events::run(&args, &context),
-                Command::Networks(group) => network::run(&group, &context),
-                Command::Volumes(group) => volume::run(&group, &context),
-                Command::Build(args) => build::run(&args, &context),
-                Command::Builder(group) | Command::Buildx(group) => {
-                    build::run_group(&group, &context)
-                }
-                Command::Inspect(args) => container::inspect(&args, &context),
-                Command::Info(args) => info::info(&args, &context),
-                Command::Doctor(args) => info::doctor(&args, &context),
-                Command::Container(_)
-                | Command::Containers(_)
-                | Command::Other(_)
-                | Command::Kernel(_)
-                | Command::Version(_) => Ok(ExitCode::SUCCESS),
-            }
-        }
+        Command::Container(command) => container::run(command),
+        Command::Containers(group) => container::run_group(group),
+        Command::Image(command) => image::run(command, &open()?),
+        Command::Images(group) => image::run_group(group, &open()?),
+        Command::System(group) => system::run(&group, &open()?),
+        Command::Events(args) => events::run(&args, &open()?),
+        Command::Networks(group) => network::run(&group, &open()?),
+        Command::Volumes(group) => volume::run(&group, &open()?),
+        Command::Build(args) => build::run(&args, &open()?),
+        Command::Builder(group) | Command::Buildx(group) => build::run_group(&group, &open()?),
+        Command::Inspect(args) => container::inspect(&args, &open()?),
+        Command::Info(args) => info::info(&args, &open()?),
+        Command::Doctor(args) => info::doctor(&args, &open()?),
     }
 }
 

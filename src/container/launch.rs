@@ -136,9 +136,9 @@ pub struct Started {
 /// Made before anything else, it and the machine's process get ready while the container is
 /// still being put together. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Waiting(UnixStream);
+pub struct SpareSupervisor(UnixStream);
 
-impl Waiting {
+impl SpareSupervisor {
     /// Make one.
     pub fn spawn() -> Result<Self, LaunchError> {
         let (ours, theirs) = UnixStream::pair().map_err(LaunchError::Spawn)?;
@@ -174,12 +174,12 @@ pub fn start(
     attach: Attach,
     window: Option<WindowSize>,
 ) -> Result<Started, LaunchError> {
-    start_in(Waiting::spawn()?, store, container, attach, window)
+    start_in(SpareSupervisor::spawn()?, store, container, attach, window)
 }
 
 /// [`start`] with a supervisor that stands already.
 pub fn start_in(
-    supervisor: Waiting,
+    supervisor: SpareSupervisor,
     store: &Store,
     container: &Container,
     attach: Attach,
@@ -195,7 +195,7 @@ pub fn start_in(
         .container_run_dir(&container.id)
         .join("supervisor.log");
     let log = File::create(log).map_err(LaunchError::Spawn)?;
-    let Waiting(mut ours) = supervisor;
+    let SpareSupervisor(mut ours) = supervisor;
     descriptors::send(&ours, &[lock.as_fd(), log.as_fd()]).map_err(ControlError::Io)?;
     drop(lock);
     control::send(&mut ours, FrameKind::Request, &plan)?;

@@ -62,24 +62,29 @@ impl Writer {
             path: path.to_owned(),
             file,
             size: reader.whole,
-            rotate_at,
+            // A file that must not hold a byte would never take one.
+            rotate_at: rotate_at.max(1),
             buffer: Vec::new(),
         })
     }
 
-    /// Appends one chunk.
+    /// Appends one chunk, in parts where a file ends.
     pub fn append(&mut self, stream: Stream, time: i64, bytes: &[u8]) -> io::Result<()> {
-        for chunk in bytes.chunks(MAX_RECORD) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
             if self.size >= self.rotate_at {
                 self.rotate()?;
             }
+            let room = usize::try_from(self.rotate_at - self.size).unwrap_or(usize::MAX);
+            let (part, more) = rest.split_at(rest.len().min(room).min(MAX_RECORD));
             self.buffer.clear();
             self.buffer.push(stream as u8);
             self.buffer.extend(time.to_le_bytes());
-            self.buffer.extend((chunk.len() as u32).to_le_bytes());
-            self.buffer.extend(chunk);
+            self.buffer.extend((part.len() as u32).to_le_bytes());
+            self.buffer.extend(part);
             self.file.write_all(&self.buffer)?;
             self.size += self.buffer.len() as u64;
+            rest = more;
         }
         Ok(())
     }
@@ -218,6 +223,24 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn a_chunk_longer_than_a_file_is_kept_in_files_that_are_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = Writer::open(&path, 1000).unwrap();
+        let bytes: Vec<u8> = (0..10_500).map(|n| (n % 251) as u8).collect();
+        writer.append(Stream::Stdout, 1, &bytes).unwrap();
+        let mut kept = Vec::new();
+        for file in [set_aside(&path), path] {
+            assert!(fs::metadata(&file).unwrap().len() <= 1000 + HEADER as u64);
+            let mut reader = Reader::open(&file).unwrap();
+            while let Some(record) = reader.next_record().unwrap() {
+                kept.extend(record.bytes);
+            }
+        }
+        assert!(kept.len() > 1000 && bytes.ends_with(&kept));
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::{Map, Value, json};
+
 use super::convert::{self, Added};
 use super::digest::Digest;
 use super::error::ImageError;
@@ -46,6 +48,32 @@ impl Parts {
             config,
             parsed,
         })
+    }
+}
+
+/// Makes the configuration that another image's is made of its own: what belongs to that one
+/// alone goes, its own date, layers and further steps of the history come in.
+pub fn derive(
+    config: &mut Map<String, Value>,
+    created: &str,
+    diff_ids: &[Digest],
+    steps: impl IntoIterator<Item = Value>,
+) {
+    for key in [
+        "container",
+        "container_config",
+        "docker_version",
+        "id",
+        "parent",
+    ] {
+        config.remove(key);
+    }
+    config.insert("created".to_owned(), created.into());
+    let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
+    config.insert("rootfs".to_owned(), rootfs);
+    match config.get_mut("history") {
+        Some(Value::Array(history)) => history.extend(steps),
+        _ => drop(config.insert("history".to_owned(), steps.into_iter().collect())),
     }
 }
 

@@ -76,19 +76,10 @@ pub fn commit<R: Read>(
         }
     }
     let author = commit.author.clone().unwrap_or_default();
-    for key in ["container", "container_config", "docker_version"] {
-        image.remove(key);
-    }
-    image.insert("author".to_owned(), author.into());
-    image.insert("created".to_owned(), created.into());
-    image.insert("config".to_owned(), config.into());
     let diff_ids: Vec<_> = layers.iter().map(|added| added.layer.diff_id).collect();
-    let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
-    image.insert("rootfs".to_owned(), rootfs);
-    match image.get_mut("history") {
-        Some(Value::Array(history)) => history.push(step),
-        _ => drop(image.insert("history".to_owned(), json!([step]))),
-    }
+    assemble::derive(&mut image, &created, &diff_ids, [step]);
+    image.insert("author".to_owned(), author.into());
+    image.insert("config".to_owned(), config.into());
     let parts = Parts::without_manifest(Value::from(image).to_string().into_bytes(), &layers)?;
     let reference = commit.reference.clone().map(Reference::with_default_tag);
     let names = NewNames {

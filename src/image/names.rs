@@ -29,6 +29,15 @@ pub enum Removed {
     Deleted(Digest),
 }
 
+impl Removed {
+    /// An image that went, after its names.
+    pub(super) fn with_names(image: &Image) -> impl Iterator<Item = Self> {
+        let names = image.names.iter().chain(&image.digests);
+        let untagged = names.cloned().map(Self::Untagged);
+        untagged.chain([Self::Deleted(image.id)])
+    }
+}
+
 impl std::fmt::Display for Removed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -214,14 +223,7 @@ fn delete(
     }
     let mut parent = store.parent(&image.id)?;
     store.remove_image(&image.id)?;
-    let untagged = image
-        .names
-        .iter()
-        .chain(&image.digests)
-        .cloned()
-        .map(Removed::Untagged);
-    removed.extend(untagged);
-    removed.push(Removed::Deleted(image.id));
+    removed.extend(Removed::with_names(image));
     // The steps that led to it go too, as far as nothing else needs them.
     while let Some(id) = parent {
         let needed = store.has_children(&id)?

@@ -65,14 +65,7 @@ fn remove_where(
                 continue;
             }
             store.remove_image(&image.id)?;
-            let untagged = image
-                .names
-                .iter()
-                .chain(&image.digests)
-                .cloned()
-                .map(Removed::Untagged);
-            pruned.removed.extend(untagged);
-            pruned.removed.push(Removed::Deleted(image.id));
+            pruned.removed.extend(Removed::with_names(&image));
         }
         // What was only a parent may be next.
         if pruned.removed.len() == before {

@@ -83,23 +83,9 @@ pub fn stack(
     let by = format!("hull image stack {}", names.join(" "));
     let step = json!({"created": created, "created_by": by});
     history.extend(layers.iter().map(|_| step.clone()));
-    for key in [
-        "container",
-        "container_config",
-        "docker_version",
-        "id",
-        "parent",
-    ] {
-        whole.remove(key);
-    }
-    whole.insert("created".to_owned(), created.into());
-    whole.insert("config".to_owned(), config.into());
     let diff_ids: Vec<Digest> = layers.iter().map(|(diff_id, _)| *diff_id).collect();
-    whole.insert(
-        "rootfs".to_owned(),
-        json!({"type": "layers", "diff_ids": diff_ids}),
-    );
-    whole.insert("history".to_owned(), history.into());
+    assemble::derive(&mut whole, created, &diff_ids, history);
+    whole.insert("config".to_owned(), config.into());
 
     let lease = Lease::begin(store)?;
     let mut added = Vec::with_capacity(layers.len());

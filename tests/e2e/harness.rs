@@ -196,8 +196,27 @@ pub struct Running<'a> {
     pub id: String,
 }
 
+impl Running<'_> {
+    /// What there is to know about a container that did not do what a test waited for.
+    fn story(&self) -> String {
+        let state = self
+            .hull
+            .run(&["inspect", "--format", "{{json .State}}", &self.id]);
+        let logs = self.hull.run(&["logs", &self.id]);
+        let short = self.id.get(..24).unwrap_or(&self.id);
+        let words = self.hull.root().join("run/containers").join(short);
+        let words = std::fs::read_to_string(words.join("supervisor.log")).unwrap_or_default();
+        let networks = self.hull.root().join("run/network/holder.log");
+        let networks = std::fs::read_to_string(networks).unwrap_or_default();
+        format!("{state:#?}\n{logs:#?}\nsupervisor: {words}\nnetworks: {networks}")
+    }
+}
+
 impl Drop for Running<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("container {}: {}", self.id, self.story());
+        }
         let _ = self.hull.run(&["rm", "-f", &self.id]);
     }
 }

@@ -2,7 +2,13 @@
 //!
 //! `cargo bench -p vmm` prints medians. It needs a guest kernel, as the tests do.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a benchmark that fails may panic"
+)]
 
 #[path = "../tests/machine/support.rs"]
 mod support;

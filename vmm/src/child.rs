@@ -76,8 +76,7 @@ mod tests {
     use super::*;
 
     fn child(script: &str) -> Child {
-        // It is waited for by its number.
-        #[allow(clippy::zombie_processes)]
+        #[allow(clippy::zombie_processes, reason = "it is waited for by its number")]
         let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
         Child::of(Pid::from_raw(child.id() as i32))
     }

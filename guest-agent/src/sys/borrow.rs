@@ -5,13 +5,13 @@
 
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
+use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
-use super::check;
-use super::task::{Child, exit_now};
+use super::task::{self, Child, exit_now};
 
 /// The child's stack, with a page below it that nothing can touch.
 const STACK: usize = 256 << 10;
@@ -54,36 +54,22 @@ pub fn spawn(
     body: &dyn Fn(),
 ) -> nix::Result<Child> {
     let stack = Stack::new()?;
+    let bottom = stack.0.as_ptr() as u64 + GUARD as u64;
+    let flags = namespaces | libc::CLONE_VM | libc::CLONE_VFORK;
     let mut pidfd: i32 = -1;
-    let mut flags =
-        namespaces as u64 | (libc::CLONE_PIDFD | libc::CLONE_VM | libc::CLONE_VFORK) as u64;
-    if cgroup.is_some() {
-        // A 33-bit flag; the C library's constant does not fit its type everywhere.
-        flags |= 0x2_0000_0000;
-    }
-    let arguments = libc::clone_args {
-        flags,
-        pidfd: ptr::from_mut(&mut pidfd) as u64,
-        child_tid: 0,
-        parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
-        stack: stack.0.as_ptr() as u64 + GUARD as u64,
-        stack_size: STACK as u64,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
-    };
+    let arguments = task::arguments(flags, cgroup, (bottom, STACK as u64), &mut pidfd);
     // SAFETY: see `clone3`: the stack is the child's alone, `entry` takes the pointer to
     // `body` and never returns. The child uses this memory only while the kernel keeps this
     // process, which has a single thread, inside of the call: everything that it refers to
     // outlives it. Thread-local state is shared with a thread that stands still.
     let result = unsafe { clone3(&arguments, entry, ptr::from_ref(&body).cast()) };
-    let pid = check(result)?;
+    if result < 0 {
+        return Err(Errno::from_raw(-result as i32));
+    }
     // SAFETY: the kernel stored a new descriptor for us, nobody else owns it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Child {
-        pid: pid as i32,
+        pid: result as i32,
         pidfd,
     })
 }
@@ -96,8 +82,8 @@ unsafe extern "C" fn entry(body: *const c_void) -> ! {
     exit_now(0)
 }
 
-/// The system call; the child goes on in `entry` on the stack of the arguments. Returns the
-/// child's number, or -1 with `errno` set.
+/// The system call; the child goes on in `entry` on the stack of the arguments. Returns what
+/// the kernel does: the child's number, or an error's, negative.
 ///
 /// # Safety
 /// The arguments name a stack that nothing else uses.
@@ -106,7 +92,7 @@ unsafe fn clone3(
     entry: unsafe extern "C" fn(*const c_void) -> !,
     body: *const c_void,
 ) -> libc::c_long {
-    let mut result: libc::c_long;
+    let result: libc::c_long;
     // SAFETY: in the parent this is an ordinary system call with the registers that it
     // changes. In the child all registers but the result and the stack pointer are the same,
     // so it finds function and argument; the stack's end is aligned as a call wants it.
@@ -147,10 +133,6 @@ unsafe fn clone3(
             in("x20") body,
             in("x21") entry,
         );
-    }
-    if result < 0 {
-        nix::errno::Errno::set_raw(-result as i32);
-        result = -1;
     }
     result
 }

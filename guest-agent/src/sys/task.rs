@@ -16,30 +16,41 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
+/// What `clone3` is asked for: a child with these flags and, with a length, this stack, in a
+/// cgroup. The kernel stores the child's descriptor in `pidfd`.
+pub(super) fn arguments(
+    flags: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    (stack, stack_size): (u64, u64),
+    pidfd: &mut i32,
+) -> libc::clone_args {
+    let mut flags = flags as u64 | libc::CLONE_PIDFD as u64;
+    if cgroup.is_some() {
+        // A 33-bit flag; the C library's constant does not fit its type everywhere.
+        flags |= 0x2_0000_0000;
+    }
+    libc::clone_args {
+        flags,
+        pidfd: ptr::from_mut(pidfd) as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack,
+        stack_size,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
+    }
+}
+
 /// Forks into new namespaces (`CLONE_NEW*` bits) and into a cgroup; `None` in the child.
 ///
 /// The agent has a single thread and no fork handlers, so the child may go on as after an
 /// ordinary fork.
 pub fn clone(namespaces: i32, cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Option<Child>> {
     let mut pidfd: i32 = -1;
-    let mut flags = namespaces as u64 | libc::CLONE_PIDFD as u64;
-    if cgroup.is_some() {
-        // A 33-bit flag; the C library's constant does not fit its type everywhere.
-        flags |= 0x2_0000_0000;
-    }
-    let arguments = libc::clone_args {
-        flags,
-        pidfd: ptr::from_mut(&mut pidfd) as u64,
-        child_tid: 0,
-        parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
-    };
+    let arguments = arguments(namespaces, cgroup, (0, 0), &mut pidfd);
     // SAFETY: without CLONE_VM the child gets a copy of this memory and goes on from here on
     // its own stack; the process has one thread, so no lock is held by another. The
     // arguments and `pidfd` outlive the call.

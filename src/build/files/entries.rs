@@ -101,16 +101,7 @@ fn path_in(directory: &Node) -> Option<Vec<u8>> {
 impl Tree for EntriesTree {
     fn root(&self) -> Result<Node, FileError> {
         Ok(Node {
-            meta: Meta {
-                kind: FileType::Directory,
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                mtime: 0,
-                size: 0,
-                device: (0, 0),
-                identity: None,
-            },
+            meta: Meta::ROOT,
             place: Where::Entry(Vec::new()),
         })
     }

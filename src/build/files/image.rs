@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::{FileError, Meta, Node, Tree, Where};
-use crate::image::erofs::{FileType, Xattrs};
+use crate::image::erofs::Xattrs;
 use crate::image::{View, ViewNode};
 
 /// The files of an image.
@@ -25,16 +25,7 @@ impl ImageTree {
                 identity: (inode.links > 1).then(|| node.identity()).flatten(),
             },
             // The root of an image without layers.
-            None => Meta {
-                kind: FileType::Directory,
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                mtime: 0,
-                size: 0,
-                device: (0, 0),
-                identity: None,
-            },
+            None => Meta::ROOT,
         };
         Node {
             meta,

@@ -60,6 +60,20 @@ pub struct Meta {
     pub identity: Option<(usize, u64)>,
 }
 
+impl Meta {
+    /// A root directory that nobody described.
+    pub const ROOT: Self = Self {
+        kind: FileType::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        size: 0,
+        device: (0, 0),
+        identity: None,
+    };
+}
+
 /// A file.
 #[derive(Debug, Clone)]
 pub struct Node {

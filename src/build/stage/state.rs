@@ -142,23 +142,8 @@ impl State {
             }
             None => history["empty_layer"] = true.into(),
         }
-        for key in [
-            "container",
-            "container_config",
-            "docker_version",
-            "id",
-            "parent",
-        ] {
-            self.image.remove(key);
-        }
-        self.image.insert("created".to_owned(), created.into());
         let diff_ids: Vec<Digest> = self.layers.iter().map(|(diff_id, _)| *diff_id).collect();
-        let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
-        self.image.insert("rootfs".to_owned(), rootfs);
-        match self.image.get_mut("history") {
-            Some(Value::Array(steps)) => steps.push(history),
-            _ => drop(self.image.insert("history".to_owned(), json!([history]))),
-        }
+        assemble::derive(&mut self.image, &created, &diff_ids, [history]);
         let bytes = Value::from(self.image.clone()).to_string().into_bytes();
         let id = Digest::of(&bytes);
         let known = builder.store.image(&id)?.is_some();

@@ -1,8 +1,8 @@
 //! `builder prune`.
 
-use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
+use crate::cli::confirm::confirmed;
 use crate::cli::context::Context;
 use crate::cli::format::print;
 use crate::cli::human;
@@ -25,7 +25,11 @@ pub struct Args {
 /// `builder prune`.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let filter = Filter::parse(&context.store, &args.filter, &["until"])?;
-    if !args.force && !confirmed(args.all)? {
+    let what = match args.all {
+        true => "all build cache",
+        false => "all dangling build cache",
+    };
+    if !args.force && !confirmed(&format!("This will remove {what}."))? {
         return Ok(ExitCode::SUCCESS);
     }
     let users = |id: &_| context.users_of_image(id);
@@ -44,20 +48,4 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     text += &format!("Total:\t{}\n", human::exact_size(pruned.freed + caches));
     print(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn confirmed(all: bool) -> anyhow::Result<bool> {
-    let what = match all {
-        true => "all build cache",
-        false => "all dangling build cache",
-    };
-    let mut output = io::stdout().lock();
-    write!(
-        output,
-        "WARNING! This will remove {what}. Are you sure you want to continue? [y/N] "
-    )?;
-    output.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

@@ -50,7 +50,6 @@ use clap::{Args, Subcommand};
 
 use super::context::Context;
 use super::failure::sentence;
-use crate::container::launch::Waiting;
 
 /// Everything that can be asked of containers; also reachable as `hull container …`.
 #[derive(Debug, Subcommand)]
@@ -130,70 +129,42 @@ pub enum Group {
     Prune(Prune),
 }
 
-impl Group {
-    /// As [`Command::supervisor`].
-    pub fn supervisor(&self) -> anyhow::Result<Option<Waiting>> {
-        match self {
-            Self::Command(command) => command.supervisor(),
-            _ => Ok(None),
-        }
-    }
-}
-
 /// Carries a command under `container` out.
-pub fn run_group(
-    group: Group,
-    supervisor: Option<Waiting>,
-    context: &Context,
-) -> anyhow::Result<ExitCode> {
+pub fn run_group(group: Group) -> anyhow::Result<ExitCode> {
     match group {
-        Group::Command(command) => run(command, supervisor, context),
-        Group::Inspect(args) => inspect::containers(&args, context),
-        Group::Prune(args) => prune::run(&args, context),
+        Group::Command(command) => run(command),
+        Group::Inspect(args) => inspect::containers(&args, &Context::open()?),
+        Group::Prune(args) => prune::run(&args, &Context::open()?),
     }
 }
 
-impl Command {
-    /// A supervisor for the container that the command will start: what can be made before
-    /// the state directory is even open.
-    pub fn supervisor(&self) -> anyhow::Result<Option<Waiting>> {
-        match self {
-            Self::Run(_) => Ok(Some(run::supervisor()?)),
-            _ => Ok(None),
-        }
-    }
-}
-
-/// Carries a command out, `run` in the supervisor that was made for it.
-pub fn run(
-    command: Command,
-    supervisor: Option<Waiting>,
-    context: &Context,
-) -> anyhow::Result<ExitCode> {
+/// Carries a command out.
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let open = Context::open;
     match command {
-        Command::Run(args) => run::run(&args, supervisor, context),
-        Command::Create(args) => run::create(&args, context),
-        Command::Start(args) => start::run(&args, context),
-        Command::Attach(args) => attach::run(&args, context),
-        Command::Exec(args) => exec::run(&args, context),
-        Command::Port(args) => port::run(&args, context),
-        Command::Ps(args) => ps::run(&args, context),
-        Command::Logs(args) => logs::run(&args, context),
-        Command::Stop(args) => stop::stop(&args, context),
-        Command::Kill(args) => stop::kill(&args, context),
-        Command::Wait(args) => stop::wait(&args, context),
-        Command::Rename(args) => rename::rename(&args, context),
-        Command::Restart(args) => stop::restart(&args, context),
-        Command::Rm(args) => stop::rm(&args, context),
-        Command::Pause(args) => pause::run(&args, true, context),
-        Command::Unpause(args) => pause::run(&args, false, context),
-        Command::Top(args) => top::run(&args, context),
-        Command::Stats(args) => stats::run(&args, context),
-        Command::Update(args) => update::run(&args, context),
-        Command::Export(args) => export::run(&args, context),
-        Command::Cp(args) => cp::run(&args, context),
-        Command::Diff(args) => diff::run(&args, context),
-        Command::Commit(args) => commit::run(&args, context),
+        Command::Run(args) => run::run(&args),
+        Command::Create(args) => run::create(&args, &open()?),
+        Command::Start(args) => start::run(&args, &open()?),
+        Command::Attach(args) => attach::run(&args, &open()?),
+        Command::Exec(args) => exec::run(&args, &open()?),
+        Command::Port(args) => port::run(&args, &open()?),
+        Command::Ps(args) => ps::run(&args, &open()?),
+        Command::Logs(args) => logs::run(&args, &open()?),
+        Command::Stop(args) => stop::stop(&args, &open()?),
+        Command::Kill(args) => stop::kill(&args, &open()?),
+        Command::Wait(args) => stop::wait(&args, &open()?),
+        Command::Rename(args) => rename::rename(&args, &open()?),
+        Command::Restart(args) => stop::restart(&args, &open()?),
+        Command::Rm(args) => stop::rm(&args, &open()?),
+        Command::Pause(args) => pause::run(&args, true, &open()?),
+        Command::Unpause(args) => pause::run(&args, false, &open()?),
+        Command::Top(args) => top::run(&args, &open()?),
+        Command::Stats(args) => stats::run(&args, &open()?),
+        Command::Update(args) => update::run(&args, &open()?),
+        Command::Export(args) => export::run(&args, &open()?),
+        Command::Cp(args) => cp::run(&args, &open()?),
+        Command::Diff(args) => diff::run(&args, &open()?),
+        Command::Commit(args) => commit::run(&args, &open()?),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::cli::image::stack;
 use crate::cli::{session, terminal};
 use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
-use crate::container::launch::{self, Waiting};
+use crate::container::launch::{self, SpareSupervisor};
 use crate::container::record::Container;
 use crate::container::{client, lifecycle};
 use crate::image::{Image, PullPolicy};
@@ -60,13 +60,12 @@ pub fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A supervisor for what `run` will start.
-pub fn supervisor() -> anyhow::Result<Waiting> {
-    Waiting::spawn().map_err(|error| Failure::daemon(error.exit_code(), error).into())
-}
-
 /// `run`.
-pub fn run(args: &Run, supervisor: Option<Waiting>, context: &Context) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
+    // It gets ready while the rest is done.
+    let supervisor =
+        SpareSupervisor::spawn().map_err(|error| Failure::daemon(error.exit_code(), error))?;
+    let context = &Context::open()?;
     let flags = &args.flags;
     if flags.tty && flags.interactive && !args.detach && !std::io::stdin().is_terminal() {
         return Err(Failure::new(1, "the input device is not a TTY").into());
@@ -95,10 +94,6 @@ pub fn run(args: &Run, supervisor: Option<Waiting>, context: &Context) -> anyhow
     let attach = Attach {
         stdin: options.stdin,
         output: !args.detach,
-    };
-    let supervisor = match supervisor {
-        Some(supervisor) => supervisor,
-        None => self::supervisor()?,
     };
     let store = &context.store;
     let started = launch::start_in(

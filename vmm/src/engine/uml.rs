@@ -10,18 +10,24 @@ use crate::launch::LaunchSpec;
 /// Skips the kernel's calibration of a delay loop that nothing in it depends on.
 const LOOPS_PER_JIFFY: &str = "lpj=36000000";
 
-/// The guest's command line. It finds its memory and its initramfs open.
+/// What the guest kernel finds open: the numbers of its descriptors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    pub(crate) memory: RawFd,
+    pub(crate) initramfs: RawFd,
+}
+
+/// The guest's command line.
 pub(crate) fn program(
     spec: &LaunchSpec,
-    initramfs: RawFd,
-    memory: RawFd,
+    inherited: Inherited,
     devices: &[Attachment],
 ) -> GuestProgram {
     let mut arguments = vec![
         format!("hull-guest:{}", spec.name),
         format!("mem={}M", spec.memory_mib),
-        format!("memory_fd={memory}"),
-        format!("initrd=fd={initramfs}"),
+        format!("memory_fd={}", inherited.memory),
+        format!("initrd=fd={}", inherited.initramfs),
         "rdinit=/init".to_owned(),
         // The main console is the pipe on descriptor 1; there is no other.
         "con=null".to_owned(),

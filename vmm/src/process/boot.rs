@@ -18,6 +18,7 @@ use crate::devices::net::Net;
 use crate::devices::rng::Rng;
 use crate::devices::vsock::Vsock;
 use crate::devices::{VirtioDevice, kind};
+use crate::engine::uml::Inherited;
 use crate::engine::{Attachment, GuestProgram, Socket, tcg, uml};
 use crate::jail::{self, Role, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
@@ -76,7 +77,7 @@ pub(super) fn boot(
         console,
         disks,
     } = files;
-    let (executable, given) = enter_root(root, spec, kernel, emulator, initramfs, cpu_information)?;
+    let (executable, own) = enter_root(root, spec, kernel, emulator, initramfs, cpu_information)?;
     jail::drop_capabilities()?;
     let cpu = match (spec.engine, spec.cpus) {
         (EngineKind::Uml, 1) => Some(affinity::stay()?),
@@ -117,11 +118,11 @@ pub(super) fn boot(
     let (reader, writer) = io::pipe().while_doing("make a pipe")?;
     let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
         .while_doing("make the guest's console")?;
-    let given = given.map(|given| {
-        let memory = ends.keep(given.memory.into());
-        (memory, ends.keep(given.initramfs))
+    let inherited = own.map(|own| Inherited {
+        memory: ends.keep(own.memory.into()),
+        initramfs: ends.keep(own.initramfs),
     });
-    let (program, role) = program(spec, given, &ends.attachments)?;
+    let (program, role) = program(spec, inherited, &ends.attachments)?;
     let guest = guest::spawn(Start {
         program: &program,
         descriptors: &ends.descriptors,
@@ -147,18 +148,16 @@ pub(super) fn boot(
     })
 }
 
-/// The program to execute, and what it is. User-mode Linux gets the numbers of its memory
-/// and its initramfs.
+/// The program to execute, and what it is.
 fn program(
     spec: &LaunchSpec,
-    given: Option<(RawFd, RawFd)>,
+    inherited: Option<Inherited>,
     attachments: &[Attachment],
 ) -> Result<(GuestProgram, Role), Failure> {
-    match (spec.engine, given) {
-        (EngineKind::Uml, Some((memory, initramfs))) => Ok((
-            uml::program(spec, initramfs, memory, attachments),
-            Role::Uml,
-        )),
+    match (spec.engine, inherited) {
+        (EngineKind::Uml, Some(inherited)) => {
+            Ok((uml::program(spec, inherited, attachments), Role::Uml))
+        }
         (EngineKind::Tcg, _) => Ok((
             tcg::program(spec, KERNEL, INITRAMFS, attachments),
             Role::Qemu,
@@ -168,8 +167,8 @@ fn program(
     }
 }
 
-/// What user-mode Linux finds open.
-struct Given {
+/// The files that user-mode Linux gets as its own.
+struct OwnFiles {
     memory: File,
     initramfs: OwnedFd,
 }
@@ -183,13 +182,13 @@ fn enter_root(
     emulator: Option<OwnedFd>,
     initramfs: OwnedFd,
     cpu_information: &[u8],
-) -> Result<(OwnedFd, Option<Given>), Failure> {
+) -> Result<(OwnedFd, Option<OwnFiles>), Failure> {
     root.add(RootFile::Device("/dev/null"))?;
     let started = match emulator {
         None => {
             root.add(RootFile::Bytes("/proc/cpuinfo", cpu_information))?;
             let memory = root.memory(u64::from(spec.memory_mib) << 20)?;
-            (kernel, Some(Given { memory, initramfs }))
+            (kernel, Some(OwnFiles { memory, initramfs }))
         }
         Some(emulator) => {
             // For what is needed until the guest has booted.

@@ -2,7 +2,13 @@
 //! `HULL_TEST_KERNELS` or `target/kernels` holds `linux-um` (and `vmlinux-x86_64`,
 //! `vmlinux-aarch64` for the tests of the tcg engine). Without it, a test fails and says so.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "tests fail by panicking"
+)]
 
 mod support;
 

@@ -102,6 +102,7 @@ async fn serve_tcp(listener: TcpListener, server: Rc<Server>) {
                     drop(permit);
                 });
             }
+            // A lack of descriptors: conversations that end make room.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

@@ -1,0 +1,75 @@
+//! The process that holds the networks comes and goes.
+
+use std::io::Read;
+use std::net::TcpStream;
+
+use crate::harness::alive;
+
+use super::*;
+
+/// The processes that hold the networks of a state directory, with their pasta.
+fn holders(hull: &Hull) -> Vec<i32> {
+    let root = hull.root().display().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
+        let (line, environment) = (read("cmdline"), read("environ"));
+        let has = |bytes: &[u8], text: &str| String::from_utf8_lossy(bytes).contains(text);
+        let ours =
+            has(&line, "__hold-networks") && has(&environment, &format!("HULL_ROOT={root}\0"));
+        if ours || has(&line, &format!("{root}/run/network/namespace/net")) {
+            found.push(pid);
+        }
+    }
+    found.retain(|pid| alive(*pid));
+    found
+}
+
+#[test]
+fn nothing_is_left_after_the_last_container() {
+    let hull = Hull::fresh();
+    hull.ok(&["run", "--rm", "-q", "busybox", "true"]);
+    eventually("the holder and pasta are gone", || {
+        holders(&hull).is_empty()
+    });
+    assert!(!hull.root().join("run/network/holder").exists());
+    // And the next one finds everything again.
+    assert_eq!(
+        hull.ok(&["run", "--rm", "busybox", "echo", "again"]),
+        "again"
+    );
+}
+
+#[test]
+fn a_killed_holder_is_replaced() {
+    let hull = Hull::fresh();
+    let server = greeter(
+        &hull,
+        &["-q", "--name", "survivor", "-p", "127.0.0.1::7000"],
+        "still here",
+    );
+    let port = hull.ok(&["port", "survivor", "7000"]);
+    let greeting = || {
+        let mut text = String::new();
+        let read = TcpStream::connect(&port).and_then(|mut s| s.read_to_string(&mut text));
+        read.is_ok().then_some(text)
+    };
+    assert_eq!(greeting().as_deref(), Some("still here"));
+    let before = holders(&hull);
+    assert_eq!(before.len(), 2, "a holder and its pasta");
+    for pid in &before {
+        // Both at once: who of them died first is not to matter.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::SIGKILL);
+    }
+    eventually("the published port answers again", || {
+        greeting().as_deref() == Some("still here")
+    });
+    assert!(before.iter().all(|pid| !alive(*pid)), "{before:?}");
+    assert_eq!(hull.field("survivor", "{{.State.Status}}"), "running");
+    // Others start beside it and reach it.
+    let address = hull.field(&server.id, "{{.NetworkSettings.IPAddress}}");
+    assert_eq!(ask(&hull, &[], &address, "7000"), "still here");
+}
