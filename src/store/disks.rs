@@ -39,7 +39,7 @@ impl Store {
         }
         let fail = |source| StoreError::io("make the writable layer", &disk, source);
         let partial = disk.with_extension("partial");
-        super::containers::make_directory(&self.paths.container_dir(id))?;
+        super::run_dir::make_directory(&self.paths.container_dir(id))?;
         match size {
             None => clone_sparse(&self.template()?, &partial).map_err(fail)?,
             Some(size) => {

@@ -23,8 +23,10 @@ mod images;
 mod kvm;
 mod lease;
 mod lock;
+mod names;
 mod networks;
 mod paths;
+mod run_dir;
 mod temp;
 mod volumes;
 
@@ -35,14 +37,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-pub use containers::{Found, Inserted, Lock, SocketPath};
+pub use containers::{Found, Inserted};
 pub use disks::DiskError;
 pub use gc::Freed;
-pub use images::{ImageRecord, LayerRecord, NameRecord, NewNames, RepoDigest};
+pub use images::{ImageRecord, LayerRecord, NewNames};
 pub use lease::{Lease, claim_layer};
 pub use lock::DigestLock;
+pub use names::{NameRecord, RepoDigest};
 pub use networks::{MemberRecord, RemovedNetwork};
 pub use paths::Paths;
+pub use run_dir::{Lock, SocketPath};
 pub use temp::{Leftover, TempFile};
 pub use volumes::{RemovedVolume, VolumeRecord};
 

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::containers::{SocketPath, json, make_directory, open_lock, parse};
+use super::containers::{json, parse};
+use super::run_dir::{SocketPath, make_directory, open_lock};
 use super::{Paths, Store, StoreError};
 use crate::network::address::{self, Taken};
 use crate::network::record::{Attachment, ConnectError, Endpoint, Network, NetworkConfig};
