@@ -55,7 +55,6 @@ impl Paths {
         self.root.join("containers").join(id)
     }
 
-
     /// A container's writable layer, an ext4 file system.
     pub fn writable_disk(&self, id: &str) -> PathBuf {
         self.container_dir(id).join("writable.ext4")

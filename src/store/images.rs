@@ -323,7 +323,6 @@ impl Store {
                 .collect()
         })
     }
-
 }
 
 const IMAGE: &str =

@@ -112,7 +112,7 @@ pub async fn token(
     if !status.is_success() {
         return Err(TokenError::Refused(
             status.as_u16(),
-            super::session::message(&body),
+            super::answers::message(&body),
         ));
     }
     #[derive(Deserialize)]

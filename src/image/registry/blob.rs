@@ -8,7 +8,8 @@ use reqwest::header::RANGE;
 use tokio::sync::mpsc;
 
 use super::RegistryError;
-use super::session::{ATTEMPTS, Session, pause};
+use super::patience::{ATTEMPTS, pause};
+use super::session::Session;
 use crate::image::manifest::Blob;
 
 /// Pieces that may wait for their reader; a piece is at most a few hundred kilobytes.

@@ -5,10 +5,12 @@
 //! of another host, and a server that keeps failing is given up after a few attempts with
 //! growing pauses.
 
+mod answers;
 mod auth;
 mod blob;
 mod credentials;
 mod endpoint;
+mod patience;
 mod session;
 mod upload;
 

@@ -3,12 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 use super::auth::{self, Challenge, TokenError};
 use super::credentials::{self, Credentials};
 use super::endpoint::Endpoint;
+use super::patience::{ATTEMPTS, is_overload, pause, retry_after};
 use super::{RegistryError, causes};
 use crate::image::digest::Digest;
 use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
@@ -17,14 +18,6 @@ use crate::image::reference::{DEFAULT_TAG, Reference};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may stay silent in the middle of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Attempts at one request, or at a blob without a byte arriving.
-pub(super) const ATTEMPTS: u32 = 5;
-/// The pause before the second attempt; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 250 });
-/// The longest pause that a server can make us take.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How much of an error page is read.
-const MESSAGE_LIMIT: u64 = 64 << 10;
 
 /// What the user wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +29,7 @@ pub enum Access {
 }
 
 impl Access {
-    fn verb(self) -> &'static str {
+    pub(super) fn verb(self) -> &'static str {
         match self {
             Self::Pull => "pull",
             Self::Push => "push",
@@ -68,8 +61,8 @@ pub struct Session {
     http: Client,
     base: String,
     repository: String,
-    familiar: String,
-    access: Access,
+    pub(super) familiar: String,
+    pub(super) access: Access,
     credentials: Credentials,
     authorization: Mutex<Option<HeaderValue>>,
 }
@@ -341,95 +334,6 @@ impl Session {
             }
         }
     }
-
-    /// The response, if it has this status.
-    pub(super) async fn expect(
-        &self,
-        response: Response,
-        what: &str,
-        status: StatusCode,
-    ) -> Result<Response, RegistryError> {
-        if response.status() == status {
-            return Ok(response);
-        }
-        Err(self.failure(response, what).await)
-    }
-
-    /// The error that an unexpected response stands for.
-    pub(super) async fn failure(&self, response: Response, what: &str) -> RegistryError {
-        let status = response.status();
-        let message = self.body_message(response).await;
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(message),
-            StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests { message },
-            _ => RegistryError::Status {
-                endpoint: self.base.clone(),
-                what: what.to_owned(),
-                status: status.as_u16(),
-                message,
-            },
-        }
-    }
-
-    async fn body_message(&self, response: Response) -> String {
-        let reason = response
-            .status()
-            .canonical_reason()
-            .unwrap_or("no reason given");
-        match self.read(response, "an error", MESSAGE_LIMIT).await {
-            Ok(body) if !message(&body).is_empty() => message(&body),
-            _ => reason.to_lowercase(),
-        }
-    }
-
-    async fn read(
-        &self,
-        mut response: Response,
-        what: &str,
-        limit: u64,
-    ) -> Result<Vec<u8>, RegistryError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
-            body.extend_from_slice(&chunk);
-            if body.len() as u64 > limit {
-                return Err(RegistryError::TooLarge {
-                    endpoint: self.base.clone(),
-                    what: what.to_owned(),
-                    limit,
-                });
-            }
-        }
-        Ok(body)
-    }
-
-    pub(super) fn unreachable(&self, error: &reqwest::Error) -> RegistryError {
-        RegistryError::Unreachable {
-            endpoint: self.base.clone(),
-            reason: reason(error),
-        }
-    }
-
-    pub(super) fn protocol(&self, problem: String) -> RegistryError {
-        RegistryError::Protocol {
-            endpoint: self.base.clone(),
-            problem,
-        }
-    }
-
-    pub(super) fn blob_unknown(&self, digest: &Digest) -> RegistryError {
-        RegistryError::BlobUnknown {
-            endpoint: self.base.clone(),
-            digest: *digest,
-        }
-    }
-
-    fn denied(&self, message: String) -> RegistryError {
-        RegistryError::Denied {
-            action: self.access.verb(),
-            repository: self.familiar.clone(),
-            message,
-        }
-    }
 }
 
 fn client(accept_any_certificate: bool) -> Result<Client, RegistryError> {
@@ -442,106 +346,4 @@ fn client(accept_any_certificate: bool) -> Result<Client, RegistryError> {
         .tls_danger_accept_invalid_certs(accept_any_certificate)
         .build()
         .map_err(|error| RegistryError::Setup(causes(&error)))
-}
-
-/// What went wrong on the way, without the address, which the message names anyway.
-fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
-}
-
-fn is_overload(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT
-        || status.is_server_error()
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
-}
-
-/// The pause after this many attempts.
-pub(super) fn pause(attempts: u32) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(1 << attempts.saturating_sub(1).min(10))
-        .min(LONGEST_PAUSE)
-}
-
-/// The message in an error body of the distribution protocol, or the body itself when it is one
-/// short line of text.
-pub(super) fn message(body: &[u8]) -> String {
-    let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let of = |value: &serde_json::Value| {
-        let text = ["message", "details", "code"]
-            .iter()
-            .find_map(|key| value.get(key)?.as_str());
-        text.map(str::to_owned)
-    };
-    let found = json
-        .get("errors")
-        .and_then(|errors| of(errors.get(0)?))
-        .or_else(|| of(&json));
-    let text = found.unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(body).trim().to_owned();
-        if text.len() < 200 && !text.contains(['<', '\n', '{']) {
-            text
-        } else {
-            String::new()
-        }
-    });
-    text.chars()
-        .filter(|character| !character.is_control())
-        .take(400)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_are_found_in_what_registries_say() {
-        for (body, expected) in [
-            (
-                r#"{"errors":[{"code":"DENIED","message":"no","detail":{}}]}"#,
-                "no",
-            ),
-            (r#"{"errors":[{"code":"DENIED"}]}"#, "DENIED"),
-            (
-                r#"{"details":"incorrect username or password"}"#,
-                "incorrect username or password",
-            ),
-            ("plain text\n", "plain text"),
-            ("<html>502</html>", ""),
-            (r#"{"errors":[]}"#, ""),
-            ("\u{1b}[31mred", "[31mred"),
-        ] {
-            assert_eq!(message(body.as_bytes()), expected);
-        }
-        assert_eq!(message(&[0xff; 500]), "");
-    }
-
-    #[test]
-    fn pauses_grow_and_end() {
-        assert_eq!(pause(1), FIRST_PAUSE);
-        assert_eq!(pause(2), FIRST_PAUSE * 2);
-        assert_eq!(pause(u32::MAX), (FIRST_PAUSE * 1024).min(LONGEST_PAUSE));
-        let mut headers = HeaderMap::new();
-        assert_eq!(retry_after(&headers), None);
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("99999"));
-        assert_eq!(retry_after(&headers), Some(LONGEST_PAUSE));
-    }
 }

@@ -8,7 +8,8 @@ use reqwest::{Body, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
 use super::RegistryError;
-use super::session::{ATTEMPTS, Session, pause};
+use super::patience::{ATTEMPTS, pause};
+use super::session::Session;
 use crate::image::digest::Digest;
 
 /// What a blob's bytes are read from.

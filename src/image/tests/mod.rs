@@ -4,6 +4,8 @@ mod archives;
 mod crash;
 mod faults;
 mod hostile;
+mod pulling;
+mod pulls;
 mod real;
 pub mod server;
 
