@@ -49,7 +49,7 @@ pub struct Networked<'a> {
     pub files: Vec<ProvidedFile>,
     linking: Option<JoinHandle<Result<Link, LinkError>>>,
     /// Its end says that the guest is gone.
-    _link: Option<UnixStream>,
+    link: Option<UnixStream>,
 }
 
 impl<'a> Networked<'a> {
@@ -67,7 +67,7 @@ impl<'a> Networked<'a> {
             interfaces: Vec::new(),
             files: Vec::new(),
             linking: None,
-            _link: None,
+            link: None,
         };
         if !none {
             let asked = Attachment {
@@ -117,7 +117,7 @@ impl<'a> Networked<'a> {
         for (number, tap) in link.taps.iter().enumerate() {
             machine.connect_interface(number, tap.as_fd())?;
         }
-        self._link = Some(link.stream);
+        self.link = Some(link.stream);
         Ok(())
     }
 }
@@ -128,7 +128,9 @@ fn establish(paths: &crate::store::Paths, request: &LinkRequest) -> Result<Link,
 
 impl Drop for Networked<'_> {
     fn drop(&mut self) {
-        // Should this fail, the addresses stay taken until somebody finds the guest's disk.
+        // First what uses the addresses, then the addresses.
+        self.link = None;
+        // Should this fail, they stay taken until somebody finds the guest's disk.
         let _ = self.store.disconnect_all(&self.id);
     }
 }
