@@ -198,7 +198,10 @@ impl<'a> Relays<'a> {
         let mut next = Some(first);
         while let Some(question) = next {
             let answer = pass(&question, &mut agent)?;
-            let mut message = u32::try_from(answer.len()).unwrap_or(0).to_be_bytes().to_vec();
+            let mut message = u32::try_from(answer.len())
+                .unwrap_or(0)
+                .to_be_bytes()
+                .to_vec();
             message.extend(answer);
             lock(&relay.input).write_all(&message)?;
             next = read_message(&mut relay.output)?;

@@ -152,12 +152,13 @@ impl Agent {
             }
         };
         let merged = self.merged.insert(merged);
-        let listener = match &work.task {
-            Task::Relay { socket } => Some(self.sockets.get(socket).ok_or_else(|| {
-                no_such_process(format!("the container has no socket {socket}"))
-            })?),
-            _ => None,
-        };
+        let listener =
+            match &work.task {
+                Task::Relay { socket } => Some(self.sockets.get(socket).ok_or_else(|| {
+                    no_such_process(format!("the container has no socket {socket}"))
+                })?),
+                _ => None,
+            };
         let beside = Beside {
             cgroup: self.setup.cgroup.path(),
             listener,

@@ -93,7 +93,8 @@ pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
                 place(&tree, root, Path::new(&file.path), Kind::File)?;
             }
             Source::Socket(socket) => {
-                let missing = |e| guest(format!("cannot find the socket {}", socket.name), reason(e));
+                let missing =
+                    |e| guest(format!("cannot find the socket {}", socket.name), reason(e));
                 let sockets = Root::open(SOCKETS).map_err(missing)?;
                 let source = sockets.lookup(Path::new(&socket.name)).map_err(missing)?;
                 let tree = clone(&source, false, &socket.path)?;
@@ -238,7 +239,12 @@ fn brought(source: &TreeSource) -> Result<(Root, &Path)> {
 
 /// Binds a tree that the host brought.
 fn tree_mount(tree: &Tree, root: &Root) -> Result<()> {
-    let missing = |e| guest(format!("cannot find {} to mount", tree.source.subpath), reason(e));
+    let missing = |e| {
+        guest(
+            format!("cannot find {} to mount", tree.source.subpath),
+            reason(e),
+        )
+    };
     let (whole, subpath) = brought(&tree.source)?;
     let source = whole.lookup(subpath).map_err(missing)?;
     let mode = fstat(&source).map_err(missing)?.st_mode;

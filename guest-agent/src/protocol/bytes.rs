@@ -18,7 +18,9 @@ struct Characters<'a>(&'a [u8]);
 impl std::fmt::Display for Characters<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         use std::fmt::Write;
-        self.0.iter().try_for_each(|byte| f.write_char((*byte).into()))
+        self.0
+            .iter()
+            .try_for_each(|byte| f.write_char((*byte).into()))
     }
 }
 

@@ -139,7 +139,10 @@ fn what_is_mounted_leaves_nothing() {
         gid: 8,
     });
     let outcome = guest.run(request);
-    assert_eq!(outcome.text(), "tree640 7 8 5\ny\n 68 69 64 64 65 6e ff 00\n400 7 8\n");
+    assert_eq!(
+        outcome.text(),
+        "tree640 7 8 5\ny\n 68 69 64 64 65 6e ff 00\n400 7 8\n"
+    );
     let errors = String::from_utf8(outcome.stderr).unwrap();
     assert!(errors.contains("Read-only file system"), "{errors}");
     let found = layer(&guest, &["/a/b", "/tmp/t", "/run/secrets/s"]);

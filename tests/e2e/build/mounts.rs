@@ -127,7 +127,8 @@ print('answers', ask(11, 13), ask(11, 19, 17, 25, 22, 27))
         let agent = scope.spawn(|| agent(&listener, 2));
         let ssh = format!("default={}", path.display());
         let out = project.build(&hull, &["--no-cache", "--ssh", &ssh]);
-        let expected = "path /run/buildkit/ssh_agent.0 0o140600\nanswers [12, 12] [12, 5, 5, 5, 5, 5]\n";
+        let expected =
+            "path /run/buildkit/ssh_agent.0 0o140600\nanswers [12, 12] [12, 5, 5, 5, 5, 5]\n";
         assert!(out.contains(expected), "{out}");
         assert!(out.contains("ls: cannot access '/run/buildkit'"), "{out}");
         agent.join().unwrap()

@@ -327,7 +327,6 @@ mod tests {
                 ("key".to_owned(), vec![0, 255]),
             ]),
             ssh: BTreeMap::from([("default".to_owned(), "/agent".into())]),
-            ..Sources::default()
         }
     }
 
@@ -349,7 +348,9 @@ mod tests {
         };
         assert_eq!((cache.sharing, cache.owner), (Sharing::Locked, owner));
         let mount = read("type=cache,dst=/c,from=a,src=/d").unwrap().unwrap();
-        assert!(matches!(mount.kind, Kind::Cache(Cache { from: Some((a, d)), .. }) if a == "a" && d == "/d"));
+        assert!(
+            matches!(mount.kind, Kind::Cache(Cache { from: Some((a, d)), .. }) if a == "a" && d == "/d")
+        );
         let mount = read("from=build,src=/a,dst=/b,rw").unwrap().unwrap();
         assert!(matches!(mount.kind, Kind::Bind { writable: true, .. }));
         let mount = read("type=secret,id=token").unwrap().unwrap();
@@ -358,7 +359,13 @@ mod tests {
         assert!(read("type=secret,id=other").unwrap().is_none());
         assert!(read("type=ssh,id=other").unwrap().is_none());
         let mount = read("type=ssh").unwrap().unwrap();
-        assert!(matches!(mount.kind, Kind::Ssh { owner: Owner { mode: 0o600, .. }, .. }));
+        assert!(matches!(
+            mount.kind,
+            Kind::Ssh {
+                owner: Owner { mode: 0o600, .. },
+                ..
+            }
+        ));
         for (text, message) in [
             ("type=secret,id=other,required", "is required"),
             ("type=secret,id=key,env=KEY", "is not text"),
