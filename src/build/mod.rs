@@ -18,6 +18,7 @@ mod plan;
 mod prepare;
 mod report;
 mod schedule;
+mod ssh;
 mod stage;
 mod verify;
 
@@ -62,8 +63,8 @@ pub struct Options {
     pub pull: bool,
     /// `--platform`; the machine's own when empty.
     pub platforms: Vec<Platform>,
-    /// `--secret`, by id.
-    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// What commands can mount.
+    pub sources: Sources,
     /// `-t`.
     pub names: Vec<Reference>,
     /// The latest time of a file and the time of the images, in seconds since 1970.
@@ -76,6 +77,15 @@ pub struct Options {
     pub cache_to: Vec<PathBuf>,
     /// What the guests are like: memory, processors, engine, `/dev/shm`.
     pub guest: Config,
+}
+
+/// What commands can mount that is no file of the build.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// `--ssh`: the sockets of agents, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
 }
 
 /// Builds; one image per platform comes back.

@@ -37,6 +37,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub use builds::CacheOwner;
 pub use containers::{Found, Inserted};
 pub use disks::DiskError;
 pub use gc::Freed;
@@ -208,6 +209,12 @@ impl Store {
         let locks = self.paths.locks();
         DigestLock::wait(&locks, digest, waiting)
             .map_err(|cause| StoreError::io("lock", &locks, cause))
+    }
+
+    /// The same, without waiting for another process or thread that has it.
+    pub fn try_lock_digest(&self, digest: &Digest) -> Result<Option<DigestLock>, StoreError> {
+        let locks = self.paths.locks();
+        DigestLock::take(&locks, digest).map_err(|cause| StoreError::io("lock", &locks, cause))
     }
 
     /// The file of a compressed layer, whether or not it exists.

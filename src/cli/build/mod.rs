@@ -1,10 +1,10 @@
 //! `build`, also as `image build`, `builder build` and `buildx build`.
 
+mod given;
 mod live;
 mod plain;
 mod prune;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::units;
 use crate::arch::Platform;
 use crate::arch::dispatch::Isolation;
-use crate::build::{self, BuildError, Options};
+use crate::build::{self, BuildError, Options, Sources};
 use crate::cli::container::network_flags::extra_hosts;
 use crate::cli::format::print;
 use crate::container::record::{Config, Emulation};
@@ -65,6 +65,9 @@ pub struct Args {
     /// A secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default, or NAME=SOCKET
+    #[arg(long, value_name = "AGENT")]
+    ssh: Vec<String>,
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
@@ -163,12 +166,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         source: prepared.source,
         context: prepared.context,
         target: args.target.clone(),
-        arguments: arguments(&args.build_arg),
-        labels: args.label.iter().map(|label| pair(label)).collect(),
+        arguments: given::arguments(&args.build_arg),
+        labels: args.label.iter().map(|label| given::pair(label)).collect(),
         no_cache: args.no_cache || args.verify,
         pull: args.pull,
         platforms: args.platform.clone(),
-        secrets: secrets(&args.secret)?,
+        sources: Sources {
+            secrets: given::secrets(&args.secret)?,
+            ssh: given::agents(&args.ssh)?,
+        },
         names: args.tag.clone(),
         epoch: epoch(&args.build_arg)?,
         cache_from: caches("--cache-from", &args.cache_from, "src")?,
@@ -280,56 +286,6 @@ fn caches(option: &str, given: &[String], key: &str) -> Result<Vec<PathBuf>, Bui
         .iter()
         .map(|text| build::cache_directory(option, text, key));
     directories.collect()
-}
-
-fn pair(text: &str) -> (String, String) {
-    let (name, value) = text.split_once('=').unwrap_or((text, ""));
-    (name.to_owned(), value.to_owned())
-}
-
-/// Build arguments; one without a value is the environment's, and nothing when that has none.
-fn arguments(given: &[String]) -> BTreeMap<String, String> {
-    let known = given.iter().filter_map(|text| match text.split_once('=') {
-        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-        None => Some((text.clone(), std::env::var(text).ok()?)),
-    });
-    known.collect()
-}
-
-fn secrets(given: &[String]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-    let mut secrets = BTreeMap::new();
-    for text in given {
-        let mut fields: BTreeMap<&str, &str> = text
-            .split(',')
-            .filter_map(|field| field.split_once('='))
-            .collect();
-        let id = fields.remove("id");
-        let id = id.with_context(|| format!("--secret {text} needs an id=NAME"))?;
-        let path = fields.remove("src").or_else(|| fields.remove("source"));
-        let variable = fields.remove("env");
-        let kind = fields.remove("type");
-        anyhow::ensure!(
-            fields.is_empty() && matches!(kind, None | Some("file" | "env")),
-            "--secret {text}: it is id=NAME, src=FILE and env=VARIABLE"
-        );
-        let content = match (path, variable) {
-            (Some(path), None) => {
-                fs::read(path).with_context(|| format!("reading secret {id} from {path}"))?
-            }
-            (None, Some(variable)) => std::env::var(variable)
-                .with_context(|| format!("reading secret {id} from ${variable}"))?
-                .into_bytes(),
-            // As docker: a variable of that name, else a file.
-            (None, None) => match std::env::var(id) {
-                Ok(value) => value.into_bytes(),
-                Err(_) => fs::read(id)
-                    .with_context(|| format!("reading secret {id} from a file of that name"))?,
-            },
-            (Some(_), Some(_)) => anyhow::bail!("--secret {text}: give src or env, not both"),
-        };
-        secrets.insert(id.to_owned(), content);
-    }
-    Ok(secrets)
 }
 
 /// The time of the images: `SOURCE_DATE_EPOCH`, as a build argument or of the environment.

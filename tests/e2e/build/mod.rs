@@ -1,6 +1,7 @@
 //! `hull build`.
 
 mod copies;
+mod mounts;
 mod stack;
 mod steps;
 mod workshop;
