@@ -53,7 +53,11 @@ impl Files {
     /// What the guest is told of a name: nothing to remember when it remembers enough. A kernel
     /// that must not trust a name drops it with its last use.
     fn tell(&self, mut entry: Entry) -> Entry {
-        if self.told.fetch_add(1, Ordering::Relaxed) % LOOK_EVERY == 0 {
+        if self
+            .told
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(LOOK_EVERY)
+        {
             self.crowded.store(self.is_crowded(), Ordering::Relaxed);
         }
         if self.crowded.load(Ordering::Relaxed) {
