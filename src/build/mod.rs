@@ -16,6 +16,7 @@ pub mod layer;
 mod network;
 mod plan;
 mod prepare;
+mod remote;
 mod report;
 mod schedule;
 mod ssh;
@@ -28,7 +29,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use cache::directory as cache_directory;
 pub use error::BuildError;
-pub use prepare::{Prepared, prepare};
+pub use prepare::{Location, Prepared, prepare};
 pub use report::{Event, Report};
 
 use crate::arch::Platform;

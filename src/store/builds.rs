@@ -175,7 +175,7 @@ impl Store {
 }
 
 /// Bytes that a directory takes on the disk, as far as it can be read.
-fn size_of(path: &Path) -> u64 {
+pub(super) fn size_of(path: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(path) else {
         return 0;
     };

@@ -48,7 +48,7 @@ pub use names::{NameRecord, RepoDigest};
 pub use networks::{MemberRecord, RemovedNetwork};
 pub use paths::Paths;
 pub use run_dir::{Lock, SocketPath};
-pub use temp::{Leftover, TempFile};
+pub use temp::{Leftover, TempDir, TempFile};
 pub use volumes::{RemovedVolume, VolumeRecord};
 
 use crate::image::digest::Digest;
@@ -197,6 +197,13 @@ impl Store {
         let tmp = self.paths.tmp();
         TempFile::create(&tmp, kind)
             .map_err(|cause| StoreError::io("create a file in", &tmp, cause))
+    }
+
+    /// A new directory that is deleted when dropped.
+    pub fn temp_dir(&self, kind: &str) -> Result<TempDir, StoreError> {
+        let tmp = self.paths.tmp();
+        TempDir::create(&tmp, kind)
+            .map_err(|cause| StoreError::io("create a directory in", &tmp, cause))
     }
 
     /// Waits for the right to fetch what `digest` names; `waiting` is called when another

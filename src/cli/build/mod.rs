@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::units;
 use crate::arch::Platform;
 use crate::arch::dispatch::Isolation;
-use crate::build::{self, BuildError, Options, Sources};
+use crate::build::{self, BuildError, Location, Options, Sources};
 use crate::cli::container::network_flags::extra_hosts;
 use crate::cli::format::print;
 use crate::container::record::{Config, Emulation};
@@ -116,8 +116,9 @@ pub struct Args {
     /// Accepted and ignored: the image is always put into the store
     #[arg(long, hide = true)]
     load: bool,
-    /// Directory to build from, or - for a Dockerfile or an archive on the standard input
-    #[arg(value_name = "PATH|-")]
+    /// Directory to build from, address of a git repository, an archive or a Dockerfile, or - for
+    /// an archive or a Dockerfile on the standard input
+    #[arg(value_name = "PATH|URL|-")]
     context: String,
 }
 
@@ -161,12 +162,20 @@ pub fn run_group(group: &Group, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// `build`.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let prepared = build::prepare(&context.store, &args.context, args.file.as_deref())?;
+    let arguments = given::arguments(&args.build_arg);
+    let keep_git_dir = arguments.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+    let location = Location {
+        context: &args.context,
+        file: args.file.as_deref(),
+        keep_git_dir: keep_git_dir.is_some_and(|value| value == "1" || value == "true"),
+        limit: context.settings.limits.layer_bytes,
+    };
+    let prepared = build::prepare(&context.store, location)?;
     let options = Options {
         source: prepared.source,
         context: prepared.context,
         target: args.target.clone(),
-        arguments: given::arguments(&args.build_arg),
+        arguments,
         labels: args.label.iter().map(|label| given::pair(label)).collect(),
         no_cache: args.no_cache || args.verify,
         pull: args.pull,

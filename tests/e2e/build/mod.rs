@@ -2,6 +2,7 @@
 
 mod copies;
 mod mounts;
+mod remote;
 mod stack;
 mod steps;
 mod workshop;
