@@ -459,8 +459,42 @@ fn a_cache_is_carried_elsewhere() {
         there.field(&id, "{{.Parent}}"),
         here.field(&id, "{{.Parent}}")
     );
+    for file in ["oci-layout", "index.json"] {
+        assert!(cache.path().join("c").join(file).exists(), "{file}");
+    }
+    // Through a registry, and only what is needed: a change makes the last step new.
+    let name = format!("{}/caches/steps:{}", registry(), std::process::id());
+    let out = project.build(&here, &["--cache-from", &name, "--no-cache"]);
+    assert!(out.contains("[Warning] there is no cache in"), "{out}");
+    project.build(&here, &["--cache-to", &format!("type=registry,ref={name}")]);
+    let third = Hull::fresh();
+    let out = project.build(
+        &third,
+        &["--cache-from", &format!("type=registry,ref={name}")],
+    );
+    assert_eq!(out.matches("Using cache").count(), 2, "{out}");
+    assert_eq!(project.id(&third, &[]), project.id(&here, &[]));
+    let fourth = Hull::fresh();
+    project.build(&fourth, &["--cache-from", &name, "--target", "one"]);
+    // The base and one step.
+    assert_eq!(fourth.ok(&["images", "-a", "-q"]).lines().count(), 2);
+    assert_eq!(
+        fourth
+            .ok(&["builder", "prune", "-f"])
+            .matches("deleted: ")
+            .count(),
+        1
+    );
+    // What somebody damaged is not used.
+    fs::remove_dir_all(cache.path().join("c/blobs")).unwrap();
+    let fifth = Hull::fresh();
+    let out = project.build(&fifth, &["--cache-from", &from]);
+    assert!(
+        out.contains("[Warning] a cached step cannot be had"),
+        "{out}"
+    );
     let error = project.fails(&here, &["--cache-to", "type=gha"], 1);
-    assert!(error.contains("not there yet"), "{error}");
+    assert!(error.contains("there is no gha"), "{error}");
 }
 
 #[test]
