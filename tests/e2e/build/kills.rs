@@ -49,10 +49,9 @@ fn family(pid: i32) -> Vec<i32> {
 
 /// The images of the commands that a record says were done.
 fn done(record: &str) -> BTreeSet<String> {
-    let mut lines = record.lines().peekable();
     let mut found = BTreeSet::new();
     let mut is_run = false;
-    while let Some(line) = lines.next() {
+    for line in record.lines() {
         if line.starts_with("Step ") {
             is_run = line.contains(" : RUN ");
         }
