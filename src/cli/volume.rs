@@ -13,7 +13,7 @@ use super::failure::sentence;
 use super::format::{self, Column, print};
 use super::human;
 use crate::container::record::now_ns;
-use crate::container::{id, volume};
+use crate::container::{id, volume, volume_options};
 use crate::store::{RemovedVolume, VolumeRecord};
 use crate::system::prune::{self, VolumeFilter};
 use crate::time::rfc3339;
@@ -42,6 +42,9 @@ pub struct Create {
     /// Set a label
     #[arg(long, value_name = "NAME[=VALUE]")]
     label: Vec<String>,
+    /// Tell the driver: type=none, o=bind, device=PATH
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    opt: Vec<String>,
     /// Driver: only local is there
     #[arg(short, long, default_value = "local")]
     driver: String,
@@ -134,11 +137,14 @@ fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         (key.to_owned(), value.to_owned())
     };
+    let options = args.opt.iter().map(pair).collect::<BTreeMap<_, _>>();
+    volume_options::read(&options)?;
     context.store.create_volume(&VolumeRecord {
         name: name.clone(),
         created: now_ns(),
         anonymous,
         labels: args.label.iter().map(pair).collect::<BTreeMap<_, _>>(),
+        options,
     })?;
     print(&format!("{name}\n"))?;
     Ok(ExitCode::SUCCESS)
@@ -185,7 +191,7 @@ pub fn value(volume: &VolumeRecord, context: &Context) -> Value {
         "Labels": volume.labels,
         "Mountpoint": context.store.paths().volume_data(&volume.name),
         "Name": volume.name,
-        "Options": null,
+        "Options": (!volume.options.is_empty()).then_some(&volume.options),
         "Scope": "local",
     })
 }

@@ -32,6 +32,7 @@ pub mod supervisor;
 pub mod top;
 pub mod update;
 pub mod volume;
+pub mod volume_options;
 
 pub use crate::id;
 pub use record::{Config, Container, Emulation};
