@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 16] = [
+const NOT_YET: [&str; 15] = [
     "checkpoint",
     "compose",
     "config",
@@ -18,7 +18,6 @@ const NOT_YET: [&str; 16] = [
     "plugin",
     "search",
     "secret",
-    "serve",
     "service",
     "stack",
     "swarm",

@@ -38,6 +38,7 @@ mod ports;
 mod restart;
 mod rootless;
 mod run;
+mod serve;
 mod streams;
 mod system;
 mod volumes;

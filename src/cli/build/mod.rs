@@ -14,15 +14,15 @@ use anyhow::Context as _;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::units;
 use crate::arch::Platform;
 use crate::arch::dispatch::Isolation;
 use crate::build::{self, BuildError, Options};
-use crate::cli::container::network_flags::extra_hosts;
 use crate::cli::format::print;
+use crate::container::options::extra_hosts;
 use crate::container::record::{Config, Emulation};
 use crate::image::Reference;
 use crate::image::digest::Digest;
+use crate::units;
 
 /// Memory of a stage's guest where nobody says otherwise.
 const DEFAULT_MEMORY: u64 = 1 << 30;
