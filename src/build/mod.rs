@@ -14,6 +14,7 @@ pub mod files;
 pub mod guest;
 pub mod layer;
 mod network;
+pub mod plain;
 mod plan;
 mod prepare;
 mod report;
@@ -27,7 +28,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use cache::directory as cache_directory;
 pub use error::BuildError;
-pub use prepare::{Prepared, prepare};
+pub use prepare::{Prepared, archive, prepare};
 pub use report::{Event, Report};
 
 use crate::arch::Platform;
@@ -42,6 +43,9 @@ use files::SharedTree;
 /// When every file was last changed and every image was made, unless somebody says otherwise:
 /// the beginning of 1980, the first time that a zip archive can hold.
 pub const DEFAULT_EPOCH: i64 = 315_532_800;
+
+/// Memory of a stage's guest where nobody says otherwise.
+pub const DEFAULT_MEMORY: u64 = 1 << 30;
 
 /// What to build and how.
 #[derive(Debug)]

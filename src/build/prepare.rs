@@ -154,19 +154,22 @@ fn from_input(store: &Store, file: Option<&str>) -> Result<Prepared, BuildError>
             context: Arc::new(EntriesTree::default()),
         });
     }
+    archive(store, Box::new(whole), file.unwrap_or("Dockerfile"))
+}
+
+/// An archive with a Dockerfile of this name in it.
+pub fn archive(store: &Store, input: Box<dyn Read>, name: &str) -> Result<Prepared, BuildError> {
     let spool = store.temp_file("context")?;
-    let spool = spool.file().try_clone().map_err(failed)?;
-    let entries = super::copy::read_archive(Box::new(whole), "the context", spool)?;
+    let spool = spool.file().try_clone();
+    let spool = spool.map_err(|error| BuildError::Io("unpack the context".to_owned(), error))?;
+    let entries = super::copy::read_archive(input, "the context", spool)?;
     let mut tree = EntriesTree::new(entries, Ignore::default());
     if let Some(rules) = tree.read(".dockerignore")? {
         tree = tree.ignoring(Ignore::parse(&String::from_utf8_lossy(&rules))?);
     }
-    let name = file.unwrap_or("Dockerfile");
     let bytes = tree.read(name)?;
     let bytes = bytes.ok_or_else(|| {
-        BuildError::Usage(format!(
-            "there is no {name} in the archive on the standard input"
-        ))
+        BuildError::Usage(format!("there is no {name} in the archive of the context"))
     })?;
     Ok(Prepared {
         source: Source {

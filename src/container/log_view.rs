@@ -64,7 +64,7 @@ impl View {
     }
 
     /// The next piece as it is shown; none when nothing more is there yet.
-    pub fn next(&mut self) -> io::Result<Option<(Stream, Vec<u8>)>> {
+    pub fn next_piece(&mut self) -> io::Result<Option<(Stream, Vec<u8>)>> {
         while let Some(record) = self.next_record()? {
             let early = self.wanted.since.is_some_and(|since| record.time < since);
             let late = self.wanted.until.is_some_and(|until| record.time > until);
@@ -189,7 +189,7 @@ mod tests {
 
     fn rest(view: &mut View) -> String {
         let mut text = Vec::new();
-        while let Some((_, bytes)) = view.next().unwrap() {
+        while let Some((_, bytes)) = view.next_piece().unwrap() {
             text.extend(bytes);
         }
         String::from_utf8(text).unwrap()

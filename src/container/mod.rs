@@ -24,9 +24,11 @@ pub mod launch;
 pub mod lifecycle;
 pub mod log_view;
 pub mod logs;
+pub mod members;
 pub mod mount;
 pub mod name;
 pub mod network;
+pub mod network_view;
 pub mod options;
 pub mod record;
 pub mod restart;
@@ -37,7 +39,22 @@ pub mod supervisor;
 pub mod top;
 pub mod update;
 pub mod volume;
+pub mod volume_view;
+
+use crate::image::User;
+use crate::image::digest::Digest;
+use crate::store::{Store, StoreError};
 
 pub use crate::id;
 pub use record::{Config, Container, Emulation};
 pub use state::{State, Status};
+
+/// The containers made from an image.
+pub fn users_of_image(store: &Store, image: &Digest) -> Result<Vec<User>, StoreError> {
+    let containers = store.containers_of_image(image)?;
+    let user = |container: Container| User {
+        running: container.state.status.is_live(),
+        container: container.id,
+    };
+    Ok(containers.into_iter().map(user).collect())
+}

@@ -10,6 +10,7 @@ pub mod erofs;
 mod error;
 mod filter;
 mod history;
+mod inspect;
 pub mod layer;
 mod local;
 pub mod manifest;
@@ -26,8 +27,9 @@ mod view;
 
 pub use commit::{Commit, commit};
 pub use error::ImageError;
-pub use filter::{Filter, created};
+pub use filter::{Filter, created, shown};
 pub use history::{HistoryStep, history};
+pub use inspect::inspect_value;
 pub use local::{Image, find, get, list, load, not_found};
 pub use names::{Removed, User, Users, local_tags, remove, tag};
 pub use progress::{Progress, Silent, Step};

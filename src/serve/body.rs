@@ -84,6 +84,12 @@ impl Sender {
         sent.map_err(|_| Gone)
     }
 
+    /// Sends a line if there is room for it.
+    pub fn try_json(&self, value: &Value) {
+        // What is left out is left out.
+        let _ = self.0.try_send(Ok(line(value).into()));
+    }
+
     /// Ends the connection in the middle of the body, which is how a client learns that it is
     /// not whole.
     pub fn blocking_abort(&self, error: io::Error) {

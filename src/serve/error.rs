@@ -23,6 +23,8 @@ pub struct ApiError {
     pub status: StatusCode,
     /// One sentence.
     pub message: String,
+    /// The exit code that a command line would have.
+    pub code: i32,
 }
 
 impl ApiError {
@@ -31,6 +33,7 @@ impl ApiError {
         Self {
             status,
             message: message.into(),
+            code: 1,
         }
     }
 

@@ -232,7 +232,12 @@ async fn begin(
         *lock(&ending.progress) = Progress::Ended(code);
         tokio::spawn(note_end(shared, ending, code));
     };
-    let feed = relay::start(in_tokio(stream)?, 1, Some(Box::new(ended))).pop();
+    let end = relay::ToTheEnd {
+        ended: Box::new(ended),
+        // Nobody can come back to it, as one can to a container's first process.
+        close: !exec.asked.tty.unwrap_or(false),
+    };
+    let feed = relay::start(in_tokio(stream)?, 1, Some(end)).pop();
     feed.ok_or_else(|| ApiError::broken(anyhow::anyhow!("starting a process for nobody")))
 }
 

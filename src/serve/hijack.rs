@@ -229,6 +229,9 @@ async fn listen(mut source: Source, terms: &Terms, input: tokio::sync::mpsc::Sen
                         return;
                     }
                 }
+                // As docker: a terminal has no end of input, and a client that sends no more
+                // has left.
+                Ok(None) if terms.tty => return,
                 Ok(None) => break,
                 Err(_) => return,
             }

@@ -7,13 +7,17 @@
 
 mod activation;
 mod body;
+mod build;
 mod bus;
 mod containers;
 mod error;
 mod exec;
 mod filters;
 mod hijack;
+mod images;
+mod lines;
 mod listen;
+mod networks;
 mod readiness;
 mod relay;
 mod reply;
@@ -21,6 +25,8 @@ mod request;
 mod router;
 mod state;
 mod system;
+mod usage;
+mod volumes;
 mod watch;
 
 use std::path::PathBuf;

@@ -36,9 +36,23 @@ pub enum Input {
 /// Who hears how the process ended, before any client does; none when it vanished.
 pub type Ended = Box<dyn FnOnce(Option<Exit>) + Send>;
 
-/// Shares `stream` among so many clients, until they have all left; with `ended`, to the
+/// How to go on to a process's end, after its clients have left.
+pub struct ToTheEnd {
+    /// Who hears how it ended.
+    pub ended: Ended,
+    /// Its standard input ends when the last client leaves.
+    pub close: bool,
+}
+
+impl std::fmt::Debug for ToTheEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ToTheEnd").finish_non_exhaustive()
+    }
+}
+
+/// Shares `stream` among so many clients, until they have all left; with `end`, to the
 /// process's end.
-pub fn start(stream: UnixStream, clients: usize, ended: Option<Ended>) -> Vec<Feed> {
+pub fn start(stream: UnixStream, clients: usize, end: Option<ToTheEnd>) -> Vec<Feed> {
     let (input, inputs) = mpsc::channel(INPUT_QUEUE);
     let (outputs, feeds) = (0..clients)
         .map(|_| {
@@ -47,7 +61,7 @@ pub fn start(stream: UnixStream, clients: usize, ended: Option<Ended>) -> Vec<Fe
             (sender, Feed { output, input })
         })
         .unzip();
-    tokio::spawn(carry(stream, outputs, inputs, ended));
+    tokio::spawn(carry(stream, outputs, inputs, end));
     feeds
 }
 
@@ -55,11 +69,13 @@ async fn carry(
     stream: UnixStream,
     outputs: Vec<mpsc::Sender<Arc<Frame>>>,
     inputs: mpsc::Receiver<Input>,
-    ended: Option<Ended>,
+    end: Option<ToTheEnd>,
 ) {
     let (reader, writer) = stream.into_split();
     let all_left = join_all(outputs.clone().into_iter().map(left));
-    let to_the_end = ended.is_some();
+    let to_the_end = end.is_some();
+    let close = end.as_ref().is_some_and(|end| end.close);
+    let ended = end.map(|end| end.ended);
     let left = async {
         all_left.await;
         if to_the_end {
@@ -68,7 +84,7 @@ async fn carry(
     };
     tokio::select! {
         () = receive(reader, outputs, ended) => {}
-        () = send(writer, inputs) => {}
+        () = send(writer, inputs, close) => {}
         () = left => {}
     }
 }
@@ -111,7 +127,7 @@ async fn give(outputs: &mut Vec<mpsc::Sender<Arc<Frame>>>, frame: &Arc<Frame>) {
 }
 
 /// Sends input as long as the process reads, and takes what comes after that too.
-async fn send(mut writer: OwnedWriteHalf, mut inputs: mpsc::Receiver<Input>) {
+async fn send(mut writer: OwnedWriteHalf, mut inputs: mpsc::Receiver<Input>, close: bool) {
     let mut reads = true;
     while let Some(input) = inputs.recv().await {
         if !reads {
@@ -123,8 +139,7 @@ async fn send(mut writer: OwnedWriteHalf, mut inputs: mpsc::Receiver<Input>) {
         };
         reads = sent.is_ok();
     }
-    if reads {
-        // Clients that left send no more either.
+    if reads && close {
         let _ = frames::write(&mut writer, FrameKind::StdinClose, &[]).await;
     }
     // The writer stays open: its end would be the client's end.

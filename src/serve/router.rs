@@ -12,7 +12,7 @@ use super::reply::{self, Reply};
 use super::request::Call;
 use super::state::Shared;
 use super::watch::Peer;
-use super::{API_VERSION, containers, exec, system};
+use super::{API_VERSION, build, containers, exec, images, networks, system, usage, volumes};
 
 /// Answers a request; what goes wrong is an answer too.
 pub async fn answer(
@@ -46,6 +46,13 @@ async fn route(state: Shared, call: Call) -> Reply {
         (&Method::GET, ["info"]) => system::info(state).await,
         (&Method::GET, ["events"]) => system::events(state, call).await,
         (_, ["containers", rest @ ..]) => containers::route(state, call, rest).await,
+        (_, ["images", rest @ ..]) => images::route(state, call, rest).await,
+        (&Method::POST, ["commit"]) => images::commit(state, call).await,
+        (_, ["build", rest @ ..]) => build::route(state, call, rest).await,
+        (_, ["networks", rest @ ..]) => networks::route(state, call, rest).await,
+        (_, ["volumes", rest @ ..]) => volumes::route(state, call, rest).await,
+        (&Method::GET, ["system", "df"]) => usage::usage(state, call).await,
+        (&Method::POST, ["auth"]) => Err(ApiError::not_there("logging in")),
         (_, ["exec", rest @ ..]) => exec::route(state, call, rest).await,
         (
             _,

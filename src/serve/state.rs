@@ -44,7 +44,7 @@ pub struct State {
     pub execs: Execs,
     /// Ids of containers that were started here, sooner than the journal says it.
     pub starts: broadcast::Sender<String>,
-    stores: Mutex<Vec<Store>>,
+    stores: Mutex<Vec<Arc<Store>>>,
     quick: Arc<Semaphore>,
     slow: Arc<Semaphore>,
 }
@@ -53,7 +53,7 @@ pub struct State {
 #[derive(Debug)]
 pub struct Context {
     state: Shared,
-    store: Option<Store>,
+    store: Arc<Store>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -74,11 +74,7 @@ impl Deref for Context {
     type Target = Store;
 
     fn deref(&self) -> &Store {
-        match &self.store {
-            Some(store) => store,
-            // It is taken only when the context is dropped.
-            None => unreachable!("a context without its store"),
-        }
+        &self.store
     }
 }
 
@@ -86,7 +82,7 @@ impl Drop for Context {
     fn drop(&mut self) {
         let mut stores = lock(&self.state.stores);
         if stores.len() < KEPT {
-            stores.extend(self.store.take());
+            stores.push(self.store.clone());
         }
     }
 }
@@ -139,11 +135,11 @@ impl State {
         let known = lock(&self.stores).pop();
         let store = match known {
             Some(store) => store,
-            None => self.open().await?,
+            None => Arc::new(self.open().await?),
         };
         Ok(Context {
             state: self.clone(),
-            store: Some(store),
+            store,
             _permit: permit,
         })
     }

@@ -1,7 +1,6 @@
 //! `build`, also as `image build`, `builder build` and `buildx build`.
 
 mod live;
-mod plain;
 mod prune;
 
 use std::collections::BTreeMap;
@@ -24,8 +23,6 @@ use crate::image::Reference;
 use crate::image::digest::Digest;
 use crate::units;
 
-/// Memory of a stage's guest where nobody says otherwise.
-const DEFAULT_MEMORY: u64 = 1 << 30;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM: u64 = 64 << 20;
 
@@ -189,7 +186,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         report.finish();
         built
     } else {
-        let report = plain::Plain::new(quiet);
+        let report = build::plain::Plain::new(quiet);
         let built = build::build(store, settings, &options, &report);
         report.finish();
         built
@@ -362,7 +359,7 @@ fn guest(args: &Args, context: &Context) -> anyhow::Result<Config> {
     let shm = args.shm_size.as_ref();
     let engine = args.engine.map(|engine| engine.to_string());
     Ok(Config {
-        memory: memory.map_or(Ok(DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
+        memory: memory.map_or(Ok(build::DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
         cpus: args.cpus.unwrap_or(1),
         shm_size: shm.map_or(Ok(DEFAULT_SHM), |text| units::parse_bytes(text))?,
         engine: engine.or_else(|| defaults.engine.clone()),

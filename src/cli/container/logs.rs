@@ -92,7 +92,7 @@ struct Printer {
 impl Printer {
     /// Prints what is there.
     fn print(&mut self, view: &mut View) -> anyhow::Result<()> {
-        while let Some((stream, bytes)) = view.next().context("reading the log")? {
+        while let Some((stream, bytes)) = view.next_piece().context("reading the log")? {
             match stream {
                 Stream::Stdout => self.stdout.write_all(&bytes)?,
                 Stream::Stderr => self.stderr.write_all(&bytes)?,

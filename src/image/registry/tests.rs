@@ -7,6 +7,7 @@ use crate::image::tests::server::{Reply, Request, Server};
 fn ask(server: &Server, credentials: Credentials) -> Result<Fetched, RegistryError> {
     let reference: Reference = server.reference("x");
     let endpoint = Endpoint {
+        login: None,
         base: server.url(),
         registry: reference.registry().to_owned(),
         is_origin: true,

@@ -109,7 +109,7 @@ async fn earlier(
     let read = move |context: &crate::serve::state::Context| {
         let mut view = View::new(&context.paths().container_log(&id), Wanted::default())?;
         let (mut pieces, mut size) = (Vec::new(), 0);
-        while let Some((stream, bytes)) = view.next()? {
+        while let Some((stream, bytes)) = view.next_piece()? {
             size += bytes.len();
             if size > MAX_EARLIER {
                 break;

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, bail};
 
-use super::asked::{Endpoint, HostConfig, NetworkingConfig};
+pub use super::asked::Endpoint;
+use super::asked::{HostConfig, NetworkingConfig};
 use crate::container::options;
 use crate::network::ports::{self, Publish};
 use crate::network::record::{Asked, Attachment, DEFAULT};

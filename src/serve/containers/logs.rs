@@ -166,10 +166,14 @@ async fn show(
     }
 }
 
-fn batch(mut view: View) -> Result<(View, Vec<(Stream, Vec<u8>)>), ApiError> {
+type Piece = (Stream, Vec<u8>);
+
+fn batch(mut view: View) -> Result<(View, Vec<Piece>), ApiError> {
     let (mut pieces, mut size) = (Vec::new(), 0);
     while size < BATCH {
-        let Some(piece) = view.next()? else { break };
+        let Some(piece) = view.next_piece()? else {
+            break;
+        };
         size += piece.1.len();
         pieces.push(piece);
     }

@@ -3,6 +3,7 @@
 mod cli;
 mod hostile;
 mod streams;
+mod things;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
