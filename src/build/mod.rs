@@ -17,8 +17,10 @@ mod network;
 pub mod plain;
 mod plan;
 mod prepare;
+mod remote;
 mod report;
 mod schedule;
+mod ssh;
 mod stage;
 mod verify;
 
@@ -28,7 +30,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use cache::directory as cache_directory;
 pub use error::BuildError;
-pub use prepare::{Prepared, archive, prepare};
+pub use prepare::{Location, Prepared, from_stream, prepare};
 pub use report::{Event, Report};
 
 use crate::arch::Platform;
@@ -66,8 +68,8 @@ pub struct Options {
     pub pull: bool,
     /// `--platform`; the machine's own when empty.
     pub platforms: Vec<Platform>,
-    /// `--secret`, by id.
-    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// What commands can mount.
+    pub sources: Sources,
     /// `-t`.
     pub names: Vec<Reference>,
     /// The latest time of a file and the time of the images, in seconds since 1970.
@@ -80,6 +82,15 @@ pub struct Options {
     pub cache_to: Vec<PathBuf>,
     /// What the guests are like: memory, processors, engine, `/dev/shm`.
     pub guest: Config,
+}
+
+/// What commands can mount that is no file of the build.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// `--ssh`: the sockets of agents, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
 }
 
 /// Builds; one image per platform comes back.

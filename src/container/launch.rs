@@ -304,6 +304,7 @@ pub(super) fn plan(
         groups: config.groups.clone(),
         network: connected.interfaces.clone(),
         files: connected.files.clone(),
+        sockets: Vec::new(),
         init: config.init,
         architecture: platform.architecture,
         stdio: Streams {
@@ -491,6 +492,7 @@ fn shares(binds: &[Bind]) -> Vec<Share> {
         destination: bind.target.clone(),
         read_only: bind.read_only,
         copy_up: bind.copy_up,
+        fill: None,
     };
     binds.iter().enumerate().map(share).collect()
 }

@@ -15,7 +15,7 @@ use super::router;
 use super::state::{Context, Shared};
 use crate::arch::Platform;
 use crate::build::plain::Plain;
-use crate::build::{self, BuildError, Options};
+use crate::build::{self, BuildError, Options, Sources};
 use crate::container::record::Config;
 use crate::container::{self, options};
 use crate::image::{self, Filter, Reference, Removed};
@@ -143,7 +143,12 @@ async fn run(state: Shared, call: Call) -> Reply {
     let asked = Asked::new(&call.query)?;
     let reader = call.reader();
     answer_with(&state, move |context, lines: &Arc<Lines>| {
-        let prepared = build::archive(context, Box::new(reader), &asked.dockerfile)?;
+        let prepared = build::from_stream(
+            context,
+            Box::new(reader),
+            Some(&asked.dockerfile),
+            "the context",
+        )?;
         let options = Options {
             source: prepared.source,
             context: prepared.context,
@@ -153,7 +158,7 @@ async fn run(state: Shared, call: Call) -> Reply {
             no_cache: asked.no_cache,
             pull: asked.pull,
             platforms: asked.platforms.clone(),
-            secrets: BTreeMap::new(),
+            sources: Sources::default(),
             names: asked.names.clone(),
             epoch: asked.epoch,
             cache_from: Vec::new(),

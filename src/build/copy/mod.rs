@@ -9,7 +9,7 @@ mod unpack;
 
 pub use mode::Mode;
 pub use place::Placer;
-pub use unpack::{Archive, read_archive, unpack};
+pub use unpack::{Archive, is_compressed, read_archive, unpack};
 
 use std::io;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! `hull build`.
 
 mod copies;
+mod mounts;
+mod remote;
 mod stack;
 mod steps;
 mod workshop;
