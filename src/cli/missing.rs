@@ -6,13 +6,11 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 15] = [
+const NOT_YET: [&str; 13] = [
     "checkpoint",
     "compose",
     "config",
     "context",
-    "login",
-    "logout",
     "manifest",
     "node",
     "plugin",

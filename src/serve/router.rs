@@ -52,7 +52,7 @@ async fn route(state: Shared, call: Call) -> Reply {
         (_, ["networks", rest @ ..]) => networks::route(state, call, rest).await,
         (_, ["volumes", rest @ ..]) => volumes::route(state, call, rest).await,
         (&Method::GET, ["system", "df"]) => usage::usage(state, call).await,
-        (&Method::POST, ["auth"]) => Err(ApiError::not_there("logging in")),
+        (&Method::POST, ["auth"]) => system::auth(state, call).await,
         (_, ["exec", rest @ ..]) => exec::route(state, call, rest).await,
         (
             _,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue, PRAGMA};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -18,6 +19,7 @@ use super::{API_VERSION, MIN_API_VERSION};
 use crate::arch::dispatch;
 use crate::container::record::now_ns;
 use crate::events::{Event, Filter};
+use crate::image;
 use crate::system::{host, info};
 use crate::time::parse_time;
 
@@ -84,6 +86,33 @@ pub async fn info(state: Shared) -> Reply {
         .work(|context| Ok(info::value(context, context.settings())?))
         .await?;
     Ok(json(&value))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Login {
+    username: Option<String>,
+    password: Option<String>,
+    serveraddress: Option<String>,
+}
+
+/// `POST /auth`: whether a registry knows the user; keeping the password is the client's part.
+pub async fn auth(state: Shared, mut call: Call) -> Reply {
+    let asked: Login = call.json().await?;
+    let (user, password) = (asked.username, asked.password);
+    let user = user.filter(|user| !user.is_empty());
+    let user = user.ok_or_else(|| ApiError::bad("no user name given"))?;
+    state
+        .slow_work(move |context| {
+            let registry = image::registry_named(asked.serveraddress.as_deref());
+            let password = password.unwrap_or_default();
+            let known = image::check_login(context.settings(), registry, &user, &password);
+            known.map_err(|error| ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()))
+        })
+        .await?;
+    Ok(json(
+        &json!({"Status": "Login Succeeded", "IdentityToken": ""}),
+    ))
 }
 
 /// `GET /events`.

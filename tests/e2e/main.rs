@@ -31,6 +31,7 @@ mod interactive;
 mod layers;
 mod leftovers;
 mod lifecycle;
+mod login;
 mod matrix;
 mod networks;
 mod options;

@@ -18,7 +18,6 @@ use crate::container::guest::GuestError;
 use crate::container::record::Config;
 use crate::image::convert::{self, Expected};
 use crate::image::digest::Digest;
-use crate::image::{self};
 
 /// Copies larger than this are not sent to a running guest: booting another one is quicker.
 const MAX_SENT: u64 = 64 << 20;
@@ -64,10 +63,8 @@ impl<'a> StageRun<'a> {
         let key = self.key(&planned, run)?;
         // Two builds at once run a step once.
         let _lock = self.builder.store.lock_digest(&key, || {})?;
-        if !self.builder.options.no_cache
-            && let Some(id) = self.builder.store.built(&key)?
-            && let Some(image) = image::find(self.builder.store, &id.to_string(), None)?
-        {
+        if let Some(image) = self.builder.cached(&key, self.planned.index)? {
+            let id = image.id;
             self.state = State::of(&image)?;
             self.builder.note_step(&key, &id);
             self.tell(Event::Cached);

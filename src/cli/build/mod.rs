@@ -15,7 +15,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::arch::Platform;
 use crate::arch::dispatch::Isolation;
-use crate::build::{self, BuildError, Location, Options, Sources};
+use crate::build::{self, BuildError, CachePlace, Location, Options, Sources};
 use crate::cli::format::print;
 use crate::container::options::extra_hosts;
 use crate::container::record::{Config, Emulation};
@@ -44,10 +44,10 @@ pub struct Args {
     /// Run every command anew
     #[arg(long)]
     no_cache: bool,
-    /// Use the steps in a directory: type=local,src=DIR
+    /// Use the steps in a registry or a directory: NAME, or type=local,src=DIR
     #[arg(long, value_name = "CACHE")]
     cache_from: Vec<String>,
-    /// Put the steps into a directory: type=local,dest=DIR
+    /// Put the steps into a registry or a directory: type=registry,ref=NAME or type=local,dest=DIR
     #[arg(long, value_name = "CACHE")]
     cache_to: Vec<String>,
     /// Ask the registry for newer base images
@@ -287,11 +287,11 @@ fn enter(_context: &Context, image: &Digest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn caches(option: &str, given: &[String], key: &str) -> Result<Vec<PathBuf>, BuildError> {
-    let directories = given
+fn caches(option: &str, given: &[String], key: &str) -> Result<Vec<CachePlace>, BuildError> {
+    let places = given
         .iter()
-        .map(|text| build::cache_directory(option, text, key));
-    directories.collect()
+        .map(|text| build::cache_place(option, text, key));
+    places.collect()
 }
 
 /// The time of the images: `SOURCE_DATE_EPOCH`, as a build argument or of the environment.

@@ -37,12 +37,14 @@ pub fn endpoints(reference: &Reference, settings: &Settings) -> Vec<Endpoint> {
             login: None,
         }
     });
-    let mut origin = origin(name, configured.insecure);
+    let mut origin = origin(name, settings);
     origin.login = settings.logins.get(name).cloned();
     mirrors.chain([origin]).collect()
 }
 
-fn origin(name: &str, insecure: bool) -> Endpoint {
+/// The address of the registry itself.
+pub fn origin(name: &str, settings: &Settings) -> Endpoint {
+    let insecure = settings.registry(name).insecure;
     let host = if name == DEFAULT_REGISTRY {
         "registry-1.docker.io"
     } else {
@@ -110,9 +112,16 @@ mod tests {
             ("10.0.0.1:5000", false),
             ("localhost.example.com", false),
         ] {
-            assert_eq!(origin(host, false).plain.is_some(), plain, "{host}");
+            let found = origin(host, &Settings::default());
+            assert_eq!(found.plain.is_some(), plain, "{host}");
         }
-        assert_eq!(origin("r.example", true).plain.unwrap(), "http://r.example");
+        let insecure = Registry {
+            insecure: true,
+            ..Registry::default()
+        };
+        settings.registries.insert("r.example".to_owned(), insecure);
+        let found = origin("r.example", &settings);
+        assert_eq!(found.plain.unwrap(), "http://r.example");
         let mirror = &endpoints(&"debian".parse().unwrap(), &settings)[0];
         assert_eq!(mirror.registry, "m:5000");
     }

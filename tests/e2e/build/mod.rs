@@ -1,8 +1,10 @@
 //! `hull build`.
 
 mod copies;
+mod kills;
 mod mounts;
 mod remote;
+mod reproducible;
 mod stack;
 mod steps;
 mod workshop;

@@ -103,6 +103,29 @@ macro_rules! forward {
     };
 }
 
+/// Makes a file for whoever asks for it. An ordinary user's process can make files for itself only,
+/// which is root to the guest.
+fn make<T>(context: &Context, make: impl Fn(&Context) -> io::Result<T>) -> io::Result<T> {
+    match make(context) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => make(&Context {
+            uid: 0,
+            gid: 0,
+            ..*context
+        }),
+        made => made,
+    }
+}
+
+/// Methods that make a file and tell the guest of its name.
+macro_rules! made {
+    ($($name:ident($($argument:ident: $kind:ty),*);)*) => {
+        $(fn $name(&self, context: &Context, $($argument: $kind),*) -> io::Result<Entry> {
+            let entry = make(context, |context| self.passthrough.$name(context, $($argument),*))?;
+            Ok(self.tell(entry))
+        })*
+    };
+}
+
 /// Methods that hand their arguments on and tell the guest of the name in the answer.
 macro_rules! tell {
     ($($name:ident($($argument:ident: $kind:ty),*);)*) => {
@@ -132,8 +155,9 @@ impl FileSystem for Files {
         name: &CStr,
         arguments: CreateIn,
     ) -> io::Result<(Entry, Option<Handle>, OpenOptions, Option<u32>)> {
-        let (entry, handle, options, backing) =
-            self.passthrough.create(context, parent, name, arguments)?;
+        let (entry, handle, options, backing) = make(context, |context| {
+            self.passthrough.create(context, parent, name, arguments)
+        })?;
         Ok((self.tell(entry), handle, options, backing))
     }
 
@@ -156,11 +180,14 @@ impl FileSystem for Files {
         )
     }
 
-    tell! {
-        lookup(parent: Inode, name: &CStr);
+    made! {
         symlink(target: &CStr, parent: Inode, name: &CStr);
         mknod(parent: Inode, name: &CStr, mode: u32, device: u32, mask: u32);
         mkdir(parent: Inode, name: &CStr, mode: u32, mask: u32);
+    }
+
+    tell! {
+        lookup(parent: Inode, name: &CStr);
         link(inode: Inode, parent: Inode, name: &CStr);
     }
 
