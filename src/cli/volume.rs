@@ -12,7 +12,7 @@ use super::context::Context;
 use super::failure::sentence;
 use super::format::{self, Column, print};
 use crate::container::record::now_ns;
-use crate::container::{id, volume, volume_view};
+use crate::container::{id, volume, volume_options, volume_view};
 use crate::human;
 use crate::store::{RemovedVolume, VolumeRecord};
 use crate::system::prune::{self, VolumeFilter};
@@ -41,6 +41,9 @@ pub struct Create {
     /// Set a label
     #[arg(long, value_name = "NAME[=VALUE]")]
     label: Vec<String>,
+    /// Tell the driver: type=none, o=bind, device=PATH
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    opt: Vec<String>,
     /// Driver: only local is there
     #[arg(short, long, default_value = "local")]
     driver: String,
@@ -133,11 +136,14 @@ fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         (key.to_owned(), value.to_owned())
     };
+    let options = args.opt.iter().map(pair).collect::<BTreeMap<_, _>>();
+    volume_options::read(&options)?;
     context.store.create_volume(&VolumeRecord {
         name: name.clone(),
         created: now_ns(),
         anonymous,
         labels: args.label.iter().map(pair).collect::<BTreeMap<_, _>>(),
+        options,
     })?;
     print(&format!("{name}\n"))?;
     Ok(ExitCode::SUCCESS)

@@ -39,6 +39,7 @@ pub mod supervisor;
 pub mod top;
 pub mod update;
 pub mod volume;
+pub mod volume_options;
 pub mod volume_view;
 
 use crate::image::User;

@@ -37,7 +37,7 @@ pub fn value(store: &Store, volume: &VolumeRecord) -> Value {
         "Labels": volume.labels,
         "Mountpoint": store.paths().volume_data(&volume.name),
         "Name": volume.name,
-        "Options": null,
+        "Options": (!volume.options.is_empty()).then_some(&volume.options),
         "Scope": "local",
     })
 }
