@@ -134,9 +134,9 @@ async fn removed_with(state: &Shared, container: &Container, since: i64) -> Resu
     let code = state
         .work(move |context| {
             let events = context.events(0, since, None)?;
-            let ends = events.iter().filter(|e| e.actor == id && e.action == "die");
+            let mut ends = events.iter().filter(|e| e.actor == id && e.action == "die");
             let code = ends
-                .last()
+                .next_back()
                 .and_then(|event| event.attributes.get("exitCode"));
             Ok(code.and_then(|code| code.parse().ok()))
         })
