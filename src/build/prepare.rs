@@ -185,8 +185,8 @@ fn text(input: &mut dyn Read, name: &str) -> Result<String, BuildError> {
         .map_err(|_| BuildError::Usage(format!("the Dockerfile {name} is not UTF-8 text")))
 }
 
-/// A Dockerfile alone, or an archive with one in it.
-fn from_stream(
+/// A Dockerfile alone, or an archive with one in it; `what` is where it comes from.
+pub fn from_stream(
     store: &Store,
     mut input: Box<dyn Read + Send>,
     file: Option<&str>,

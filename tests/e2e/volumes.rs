@@ -277,3 +277,40 @@ fn writing_takes_set_user_id_away() {
     assert_eq!(seen, "777");
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o777);
 }
+
+#[test]
+fn a_volume_may_be_a_directory_of_the_host() {
+    let hull = Hull::fresh();
+    hull.ok(&["pull", "-q", "busybox"]);
+    let dir = tempfile::tempdir().unwrap();
+    let device = format!("device={}", dir.path().join("d").display());
+    let create = ["volume", "create", "-o", "type=none", "-o", "o=bind"];
+    hull.ok(&[&create[..], &["-o", &device, "mine"]].concat());
+    let options = hull.ok(&["volume", "inspect", "-f", "{{json .Options}}", "mine"]);
+    assert_eq!(
+        options,
+        format!(
+            r#"{{"device":"{}","o":"bind","type":"none"}}"#,
+            &device[7..]
+        )
+    );
+    let run = |script: &str| {
+        hull.run(&[
+            "run", "--rm", "-v", "mine:/v", "busybox", "sh", "-c", script,
+        ])
+    };
+    let early = run("true");
+    assert_eq!(early.code, 125, "{early:?}");
+    assert!(early.stderr.contains("is no directory"), "{early:?}");
+    fs::create_dir(dir.path().join("d")).unwrap();
+    assert_eq!(run("echo here > /v/f").code, 0);
+    let file = dir.path().join("d/f");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "here\n");
+    hull.ok(&["volume", "rm", "mine"]);
+    assert!(file.exists(), "what is the user's stays");
+    let error = hull.fails(
+        &["volume", "create", "-o", "type=nfs", "-o", "device=:/x"],
+        1,
+    );
+    assert!(error.contains("mount it on the host"), "{error}");
+}
