@@ -13,7 +13,7 @@ use super::request::Call;
 use super::router;
 use super::state::{Context, Shared};
 use crate::container::record::now_ns;
-use crate::container::{id, volume, volume_view};
+use crate::container::{id, volume, volume_options, volume_view};
 use crate::store::{RemovedVolume, VolumeRecord};
 use crate::system::prune::{self as pruning, VolumeFilter};
 
@@ -71,9 +71,8 @@ async fn create(state: Shared, mut call: Call) -> Reply {
         let message = format!("volume driver {driver:?} is not there, use local");
         return Err(ApiError::bad(message));
     }
-    if asked.driver_opts.is_some_and(|options| !options.is_empty()) {
-        return Err(ApiError::not_there("options of a volume's driver"));
-    }
+    let options = asked.driver_opts.unwrap_or_default();
+    volume_options::read(&options).map_err(|error| ApiError::bad(error.to_string()))?;
     let given = asked.name.filter(|name| !name.is_empty());
     let labels = asked.labels.unwrap_or_default();
     let value = state
@@ -93,6 +92,7 @@ async fn create(state: Shared, mut call: Call) -> Reply {
                 created: now_ns(),
                 anonymous,
                 labels,
+                options,
             })?;
             find(context, &name)
         })
