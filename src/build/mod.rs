@@ -14,6 +14,7 @@ pub mod files;
 pub mod guest;
 pub mod layer;
 mod network;
+pub mod plain;
 mod plan;
 mod prepare;
 mod remote;
@@ -29,7 +30,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use cache::{Place as CachePlace, place as cache_place};
 pub use error::BuildError;
-pub use prepare::{Location, Prepared, prepare};
+pub use prepare::{Location, Prepared, from_stream, prepare};
 pub use report::{Event, Report};
 
 use crate::arch::Platform;
@@ -44,6 +45,9 @@ use files::SharedTree;
 /// When every file was last changed and every image was made, unless somebody says otherwise:
 /// the beginning of 1980, the first time that a zip archive can hold.
 pub const DEFAULT_EPOCH: i64 = 315_532_800;
+
+/// Memory of a stage's guest where nobody says otherwise.
+pub const DEFAULT_MEMORY: u64 = 1 << 30;
 
 /// What to build and how.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::BuildError;
 use super::copy;
 use super::dockerfile::Source;
-use super::files::{Context, EntriesTree, Ignore, SharedTree};
+use super::files::{Context, EntriesTree, Ignore, SharedTree, Tree, read_small};
 use super::layer::Entries;
 use super::remote::git::{self, Address};
 use super::remote::{self, Login, Wanted};
@@ -17,6 +17,8 @@ use crate::store::Store;
 /// The largest Dockerfile.
 const MAX_DOCKERFILE: u64 = 16 << 20;
 
+/// The longest `.dockerignore`.
+const MAX_IGNORE: u64 = 1 << 20;
 /// What Dockerfiles are called, the usual name first.
 const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
@@ -85,22 +87,61 @@ pub fn prepare(store: &Store, location: Location<'_>) -> Result<Prepared, BuildE
         );
         return Err(BuildError::Usage(message));
     }
+    let tree = Context::new(root.clone(), Ignore::default());
     let (source, beside) = match file {
         Some("-") => (from_input()?, None),
         Some(file) => (read(Path::new(file))?, Some(format!("{file}.dockerignore"))),
-        None => {
-            let path = find(&root)?;
-            let mut source = read(&path)?;
-            let name = path.file_name().unwrap_or_default();
-            source.name = name.to_string_lossy().into_owned();
-            (source, Some(format!("{}.dockerignore", path.display())))
-        }
+        None => (within(&tree, &[], &format!("in {context}"))?, None),
     };
-    let ignore = ignore(&root, beside.as_deref())?;
+    let rules = match beside.map(fs::read) {
+        Some(Ok(rules)) => Some(rules),
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(BuildError::Io("read the .dockerignore".to_owned(), error));
+        }
+        _ => ignore_file(&tree, &source.name)?,
+    };
+    let ignore = ignore(rules)?;
     Ok(Prepared {
         source,
         context: Arc::new(Context::new(root, ignore)),
     })
+}
+
+/// The Dockerfile of a context, wherever that is: no link leads out of it.
+fn within(tree: &dyn Tree, names: &[&str], place: &str) -> Result<Source, BuildError> {
+    let names = if names.is_empty() { &NAMES[..] } else { names };
+    for name in names {
+        if let Some(bytes) = read_small(tree, name, MAX_DOCKERFILE)? {
+            return Ok(Source {
+                text: text(&mut bytes.as_slice(), name)?,
+                name: (*name).to_owned(),
+            });
+        }
+    }
+    let name = names.first().copied().unwrap_or_default();
+    Err(BuildError::Usage(format!(
+        "there is no {name} {place}, name one with -f"
+    )))
+}
+
+/// The rules of a context for this Dockerfile.
+fn ignore_file(tree: &dyn Tree, dockerfile: &str) -> Result<Option<Vec<u8>>, BuildError> {
+    let own = read_small(tree, &format!("{dockerfile}.dockerignore"), MAX_IGNORE)?;
+    Ok(match own {
+        Some(rules) => Some(rules),
+        None => read_small(tree, ".dockerignore", MAX_IGNORE)?,
+    })
+}
+
+fn ignore(rules: Option<Vec<u8>>) -> Result<Ignore, BuildError> {
+    let Some(rules) = rules else {
+        return Ok(Ignore::default());
+    };
+    if rules.len() as u64 > MAX_IGNORE {
+        let message = "the .dockerignore is too long, the limit is 1 MiB";
+        return Err(BuildError::Usage(message.to_owned()));
+    }
+    Ok(Ignore::parse(&String::from_utf8_lossy(&rules))?)
 }
 
 /// The address of the repository that a context names.
@@ -117,19 +158,6 @@ fn from_input() -> Result<Source, BuildError> {
     Ok(Source {
         name: "-".to_owned(),
         text: text(&mut io::stdin().lock(), "the standard input")?,
-    })
-}
-
-fn find(root: &Path) -> Result<PathBuf, BuildError> {
-    let found = NAMES
-        .iter()
-        .map(|name| root.join(name))
-        .find(|path| path.exists());
-    found.ok_or_else(|| {
-        let root = root.display();
-        BuildError::Usage(format!(
-            "there is no Dockerfile in {root}, name one with -f"
-        ))
     })
 }
 
@@ -157,23 +185,8 @@ fn text(input: &mut dyn Read, name: &str) -> Result<String, BuildError> {
         .map_err(|_| BuildError::Usage(format!("the Dockerfile {name} is not UTF-8 text")))
 }
 
-/// The rules beside the Dockerfile, else those of the context.
-fn ignore(root: &Path, beside: Option<&str>) -> Result<Ignore, BuildError> {
-    let candidates = beside.map(PathBuf::from).into_iter();
-    for path in candidates.chain([root.join(".dockerignore")]) {
-        match fs::read(&path) {
-            Ok(bytes) => return Ok(Ignore::parse(&String::from_utf8_lossy(&bytes))?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(BuildError::Io(format!("read {}", path.display()), error));
-            }
-        }
-    }
-    Ok(Ignore::default())
-}
-
-/// A Dockerfile alone, or an archive with one in it.
-fn from_stream(
+/// A Dockerfile alone, or an archive with one in it; `what` is where it comes from.
+pub fn from_stream(
     store: &Store,
     mut input: Box<dyn Read + Send>,
     file: Option<&str>,
@@ -213,40 +226,14 @@ fn from_stream(
 fn from_entries(entries: Entries, file: Option<&str>, place: &str) -> Result<Prepared, BuildError> {
     // The rules are for what is copied, not for the Dockerfile and for themselves.
     let tree = EntriesTree::new(entries, Ignore::default());
-    let names = match file {
-        Some(file) => vec![file],
-        None => NAMES.to_vec(),
-    };
     let source = match file {
         Some("-") => from_input()?,
-        _ => {
-            let mut found = None;
-            for name in &names {
-                if let Some(bytes) = tree.read(name)? {
-                    found = Some((*name, bytes));
-                    break;
-                }
-            }
-            let (name, bytes) = found.ok_or_else(|| {
-                let name = names.first().copied().unwrap_or_default();
-                BuildError::Usage(format!("there is no {name} in {place}"))
-            })?;
-            Source {
-                text: text(&mut bytes.as_slice(), name)?,
-                name: name.to_owned(),
-            }
-        }
+        Some(file) => within(&tree, &[file], &format!("in {place}"))?,
+        None => within(&tree, &[], &format!("in {place}"))?,
     };
-    let mut rules = tree.read(&format!("{}.dockerignore", source.name))?;
-    if rules.is_none() {
-        rules = tree.read(".dockerignore")?;
-    }
-    let tree = match rules {
-        Some(rules) => tree.ignoring(Ignore::parse(&String::from_utf8_lossy(&rules))?),
-        None => tree,
-    };
+    let ignore = ignore(ignore_file(&tree, &source.name)?)?;
     Ok(Prepared {
         source,
-        context: Arc::new(tree),
+        context: Arc::new(tree.ignoring(ignore)),
     })
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 14] = [
+const NOT_YET: [&str; 13] = [
     "checkpoint",
     "compose",
     "config",
@@ -16,7 +16,6 @@ const NOT_YET: [&str; 14] = [
     "plugin",
     "search",
     "secret",
-    "serve",
     "service",
     "stack",
     "swarm",

@@ -42,6 +42,17 @@ pub fn logout(registry: &str) -> Result<bool, ImageError> {
     Ok(registry::forget(registry)?)
 }
 
+/// Asks a registry whether it knows a user; nothing is kept.
+pub fn check_login(
+    settings: &Settings,
+    registry: &str,
+    user: &str,
+    password: &str,
+) -> Result<(), ImageError> {
+    let credentials = Credentials::Password(user.to_owned(), password.to_owned());
+    check(settings, registry, credentials)
+}
+
 fn check(settings: &Settings, registry: &str, who: Credentials) -> Result<(), ImageError> {
     let endpoint = registry::origin(registry, settings);
     Ok(runtime()?.block_on(Session::login(&endpoint, who))?)

@@ -39,6 +39,7 @@ mod ports;
 mod restart;
 mod rootless;
 mod run;
+mod serve;
 mod streams;
 mod system;
 mod volumes;

@@ -17,6 +17,9 @@ const HEAD: usize = 512;
 /// The most that an archive may unpack to.
 const MAX_UNPACKED: u64 = 64 << 30;
 
+/// The longest path, as long as one that programs can use.
+const MAX_PATH: usize = 4096;
+
 /// An archive that is about to be unpacked.
 pub struct Archive {
     input: Box<dyn Read>,
@@ -121,7 +124,12 @@ pub fn unpack(
     let mut at = 0;
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
-        let path = names(&entry.path_bytes());
+        let bytes = entry.path_bytes();
+        if bytes.len() > MAX_PATH {
+            return Err(failed(io::Error::other("a path in it is too long")));
+        }
+        let path = names(&bytes);
+        drop(bytes);
         if path.iter().any(|name| name == b"..") || path.iter().any(|name| name.contains(&0)) {
             let error = io::Error::other("a name in it leads out of the destination");
             return Err(failed(error));

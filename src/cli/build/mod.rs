@@ -2,7 +2,6 @@
 
 mod given;
 mod live;
-mod plain;
 mod prune;
 
 use std::fs;
@@ -14,18 +13,16 @@ use anyhow::Context as _;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::units;
 use crate::arch::Platform;
 use crate::arch::dispatch::Isolation;
 use crate::build::{self, BuildError, CachePlace, Location, Options, Sources};
-use crate::cli::container::network_flags::extra_hosts;
 use crate::cli::format::print;
+use crate::container::options::extra_hosts;
 use crate::container::record::{Config, Emulation};
 use crate::image::Reference;
 use crate::image::digest::Digest;
+use crate::units;
 
-/// Memory of a stage's guest where nobody says otherwise.
-const DEFAULT_MEMORY: u64 = 1 << 30;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM: u64 = 64 << 20;
 
@@ -204,7 +201,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         report.finish();
         built
     } else {
-        let report = plain::Plain::new(quiet);
+        let report = build::plain::Plain::new(quiet);
         let built = build::build(store, settings, &options, &report);
         report.finish();
         built
@@ -327,7 +324,7 @@ fn guest(args: &Args, context: &Context) -> anyhow::Result<Config> {
     let shm = args.shm_size.as_ref();
     let engine = args.engine.map(|engine| engine.to_string());
     Ok(Config {
-        memory: memory.map_or(Ok(DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
+        memory: memory.map_or(Ok(build::DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
         cpus: args.cpus.unwrap_or(1),
         shm_size: shm.map_or(Ok(DEFAULT_SHM), |text| units::parse_bytes(text))?,
         engine: engine.or_else(|| defaults.engine.clone()),

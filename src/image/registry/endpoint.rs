@@ -1,7 +1,7 @@
 //! Where a registry is: its mirrors, and its own address.
 
 use crate::image::reference::{DEFAULT_REGISTRY, Reference};
-use crate::settings::Settings;
+use crate::settings::{Login, Settings};
 
 /// One address to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Endpoint {
     pub accept_any_certificate: bool,
     /// Where to go when `base` offers no TLS.
     pub plain: Option<String>,
+    /// Who the user is there, where that is not in docker's configuration.
+    pub login: Option<Login>,
 }
 
 /// The addresses to try for an image, in order: mirrors first, the registry itself last.
@@ -32,9 +34,12 @@ pub fn endpoints(reference: &Reference, settings: &Settings) -> Vec<Endpoint> {
             registry,
             is_origin: false,
             plain: None,
+            login: None,
         }
     });
-    mirrors.chain([origin(name, settings)]).collect()
+    let mut origin = origin(name, settings);
+    origin.login = settings.logins.get(name).cloned();
+    mirrors.chain([origin]).collect()
 }
 
 /// The address of the registry itself.
@@ -52,6 +57,7 @@ pub fn origin(name: &str, settings: &Settings) -> Endpoint {
         is_origin: true,
         accept_any_certificate: insecure,
         plain: insecure.then(|| format!("http://{host}")),
+        login: None,
     }
 }
 

@@ -14,6 +14,7 @@ use super::{RegistryError, causes};
 use crate::image::digest::Digest;
 use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::reference::{DEFAULT_TAG, Reference};
+use crate::settings::Login;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may stay silent in the middle of an answer.
@@ -74,7 +75,11 @@ impl Session {
         reference: &Reference,
         access: Access,
     ) -> Result<Self, RegistryError> {
-        let credentials = credentials::find(&endpoint.registry)?;
+        let credentials = match endpoint.login.clone() {
+            Some(Login::Password(user, password)) => Credentials::Password(user, password),
+            Some(Login::Token(token)) => Credentials::Identity(token),
+            None => credentials::find(&endpoint.registry)?,
+        };
         Self::open_as(credentials, endpoint, reference, access).await
     }
 

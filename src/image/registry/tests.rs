@@ -7,6 +7,7 @@ use crate::image::tests::server::{Reply, Request, Server};
 fn ask(server: &Server, credentials: Credentials) -> Result<Fetched, RegistryError> {
     let reference: Reference = server.reference("x");
     let endpoint = Endpoint {
+        login: None,
         base: server.url(),
         registry: reference.registry().to_owned(),
         is_origin: true,
@@ -125,6 +126,7 @@ fn manifests_have_a_limit_and_a_digest() {
 /// Logs in as `me` with `word`.
 fn log_in(server: &Server) -> Result<(), RegistryError> {
     let endpoint = Endpoint {
+        login: None,
         base: server.url(),
         registry: "r.example".to_owned(),
         is_origin: true,

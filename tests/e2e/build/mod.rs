@@ -1,6 +1,7 @@
 //! `hull build`.
 
 mod copies;
+mod hostile;
 mod kills;
 mod mounts;
 mod remote;
