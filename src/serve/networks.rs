@@ -20,7 +20,7 @@ use crate::container::network_view::{self, RemoveError};
 use crate::container::record::now_ns;
 use crate::network::manage::{self, CreateError, NewNetwork};
 use crate::network::record::ConnectError;
-use crate::system::prune as pruning;
+use crate::system::prune::{self as pruning, NetworkFilter};
 
 /// Answers for `/networks…`.
 pub async fn route(state: Shared, call: Call, rest: &[&str]) -> Reply {
@@ -222,11 +222,10 @@ async fn disconnect(state: Shared, mut call: Call, network: String) -> Reply {
 }
 
 async fn prune(state: Shared, call: Call) -> Reply {
-    if !filters::parse(call.query.get("filters"))?.is_empty() {
-        return Err(ApiError::not_there("filtering which networks are pruned"));
-    }
+    let filters = filters::parse(call.query.get("filters"))?;
+    let filter = NetworkFilter::parse(&filters).map_err(|e| ApiError::bad(e.to_string()))?;
     let pruned = state
-        .work(move |context| Ok(pruning::networks(context)?))
+        .work(move |context| Ok(pruning::networks(context, &filter)?))
         .await?;
     Ok(json(&json!({"NetworksDeleted": pruned.removed})))
 }

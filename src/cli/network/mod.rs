@@ -13,7 +13,7 @@ use super::context::Context;
 use super::failure::sentence;
 use super::format::print;
 use crate::container::network_view::{self, RemoveError};
-use crate::system::prune;
+use crate::system::prune::{self, NetworkFilter};
 
 /// Commands under `network`.
 #[derive(Debug, Subcommand)]
@@ -50,6 +50,9 @@ pub struct Rm {
 /// Options of `network prune`.
 #[derive(Debug, Args)]
 pub struct Prune {
+    /// Remove only what matches: label, label!, until
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
     force: bool,
@@ -84,11 +87,12 @@ fn rm(args: &Rm, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 fn prune(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {
+    let filter = NetworkFilter::parse(&args.filter)?;
     let warning = "This will remove all custom networks not used by at least one container.";
     if !args.force && !confirmed(warning)? {
         return Ok(ExitCode::SUCCESS);
     }
-    let names = prune::networks(&context.store)?.removed;
+    let names = prune::networks(&context.store, &filter)?.removed;
     if !names.is_empty() {
         print(&format!("Deleted Networks:\n{}\n\n", names.join("\n")))?;
     }

@@ -12,7 +12,7 @@ use crate::cli::image::removed_lines;
 use crate::container::filter::{self, Filter};
 use crate::human;
 use crate::image;
-use crate::system::prune::{self, Pruned, VolumeFilter};
+use crate::system::prune::{self, NetworkFilter, Pruned, VolumeFilter};
 
 /// Options of `system prune`.
 #[derive(Debug, Args)]
@@ -35,6 +35,7 @@ pub struct Prune {
 pub fn run(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {
     let store = &context.store;
     let of_containers = Filter::parse(store, &args.filter, filter::OF_PRUNE)?;
+    let of_networks = NetworkFilter::parse(&args.filter)?;
     let known = ["label", "label!", "until"];
     let of_images = image::Filter::parse(store, &args.filter, &known)?;
     if args.volumes
@@ -60,9 +61,7 @@ pub fn run(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {
         }
     };
     section("Containers", prune::containers(store, &of_containers)?)?;
-    if args.filter.is_empty() {
-        section("Networks", prune::networks(store)?)?;
-    }
+    section("Networks", prune::networks(store, &of_networks)?)?;
     if args.volumes {
         let filter = VolumeFilter::parse(&args.filter, false)?;
         section("Volumes", prune::volumes(store, &filter)?)?;

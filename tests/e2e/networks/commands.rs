@@ -114,6 +114,8 @@ fn unused_networks_are_pruned() {
     hull.ok(&["network", "create", "unused"]);
     hull.ok(&["network", "create", "used"]);
     hull.ok(&["create", "-q", "--network", "used", "busybox"]);
+    let kept = hull.ok(&["network", "prune", "-f", "--filter", "label=other"]);
+    assert_eq!(kept, "");
     assert_eq!(
         hull.ok(&["network", "prune", "-f"]),
         "Deleted Networks:\nunused"
