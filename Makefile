@@ -61,6 +61,7 @@ demo: build
 
 test: guests
 	$(step) "Checking the tests' packages" scripts/setup demo test
+	$(step) "Getting docker-compose" scripts/compose
 	$(step) "Running every test" scripts/test
 
 test-kvm: build

@@ -1,6 +1,7 @@
 //! `hull serve`, driven by docker's own clients.
 
 mod cli;
+mod compose;
 mod hostile;
 mod streams;
 mod things;
