@@ -52,10 +52,16 @@ pub fn run(paths: &Paths, arguments: &[OsString]) -> Result<ExitStatus, ComposeE
         .enable_all()
         .build();
     let runtime = runtime.map_err(ComposeError::Serve)?;
-    let socket = default_socket(paths);
-    let server = match UnixStream::connect(&socket) {
-        Ok(_) => None,
-        Err(_) => Some(Server::start(&socket).map_err(ComposeError::Serve)?),
+    let common = default_socket(paths);
+    let (socket, server) = match UnixStream::connect(&common) {
+        Ok(_) => (common, None),
+        Err(_) => {
+            // Its own, which no other command's end takes away.
+            let name = format!("compose-{}.sock", std::process::id());
+            let socket = paths.run.join(name);
+            let server = Server::start(&socket).map_err(ComposeError::Serve)?;
+            (socket, Some(server))
+        }
     };
     let mut command = tokio::process::Command::new(&program);
     command
@@ -114,7 +120,10 @@ fn is_second(program: &Path) -> bool {
 }
 
 /// A server that lives as long as docker-compose does; containers stay.
-struct Server(Child);
+struct Server {
+    process: Child,
+    socket: PathBuf,
+}
 
 impl Server {
     fn start(socket: &Path) -> io::Result<Self> {
@@ -128,7 +137,10 @@ impl Server {
             .process_group(0)
             .spawn()?;
         let errors = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let server = Self(child);
+        let server = Self {
+            process: child,
+            socket: socket.to_owned(),
+        };
         let mut errors = BufReader::new(errors).lines();
         loop {
             match errors.next().transpose()? {
@@ -149,10 +161,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.0.id()) {
+        if let Ok(pid) = i32::try_from(self.process.id()) {
             // One that has ended already needs no end.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
-        let _ = self.0.wait();
+        let _ = self.process.wait();
+        // The socket goes with its server; nobody else uses the lock beside it.
+        let mut lock = self.socket.clone().into_os_string();
+        lock.push(".lock");
+        let _ = std::fs::remove_file(lock);
     }
 }

@@ -196,3 +196,33 @@ fn compose_says_how_to_get_it() {
     assert_eq!(output.status.code(), Some(125), "{text}");
     assert!(text.contains("docker-compose 2 is not installed"), "{text}");
 }
+
+#[test]
+fn the_first_compose_works_too() {
+    let hull = Hull::shared();
+    let server = super::Server::new(&hull);
+    let directory = tempfile::Builder::new().prefix("first").tempdir().unwrap();
+    let project = "version: \"2.4\"\nservices:\n  db: {image: redis}\n  web: {image: busybox, links: [db], command: sleep 1000}\n";
+    std::fs::write(directory.path().join("docker-compose.yml"), project).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("/usr/bin/docker-compose");
+        let host = server.command(&[]);
+        for (name, value) in host.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        command.args(["-p", "first"]).args(arguments);
+        let output = command.current_dir(directory.path()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    run(&["up", "-d"]);
+    assert!(run(&["ps"]).contains("first_web_1"));
+    let pinged = run(&["run", "--rm", "web", "ping", "-c", "1", "db"]);
+    assert!(pinged.contains("1 packets received"), "{pinged}");
+    run(&["down", "-v", "-t", "0"]);
+    let left = hull.ok(&["ps", "-aq", "-f", "label=com.docker.compose.project=first"]);
+    assert_eq!(left, "");
+}

@@ -3,6 +3,7 @@
 mod cli;
 mod compose;
 mod hostile;
+mod sdk;
 mod streams;
 mod things;
 
