@@ -1,7 +1,7 @@
 //! `docker run`, but every container is its own microVM, of any CPU architecture.
 //!
 //! The library holds everything; [`cli`] is a thin command line over it. Arrows point one
-//! way: `cli` → `build` → `container` → `image`, `network`, `arch` → `store`, and from here to the crates `vmm` and
+//! way: `cli` → `serve` → `build` → `container` → `image`, `network`, `arch` → `store`, and from here to the crates `vmm` and
 //! `guest-agent` (protocol only).
 
 pub mod arch;
@@ -10,10 +10,14 @@ pub mod cli;
 pub mod container;
 pub mod doctor;
 pub mod events;
+pub mod human;
 pub mod id;
 pub mod image;
 pub mod network;
+pub mod sentence;
+pub mod serve;
 pub mod settings;
 pub mod store;
 pub mod system;
 pub mod time;
+pub mod units;

@@ -4,6 +4,7 @@
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use guest_agent::protocol::{
     AGENT_PORT, Exit, FrameKind, Layering, ProvidedFile, Request, Share, Start, Stdio, Storage,
@@ -12,6 +13,7 @@ use guest_agent::protocol::{
 use vmm::{DirShare, Event, Machine, MachineConfig};
 
 use super::network::{Networked, NoNetwork};
+use super::ssh::{Forwarded, Relays};
 use crate::arch::Platform;
 use crate::container::assets::{self, AssetError};
 use crate::container::files::{FilesError, Input, Output};
@@ -21,6 +23,9 @@ use crate::container::launch::{self, LaunchError};
 use crate::container::record::{Config, now_ns};
 use crate::container::spec::{SpecError, container_spec};
 use crate::store::{DiskError, Store, TempFile};
+
+/// How long a guest may take to boot, as for containers.
+const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Why a stage's guest cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +86,8 @@ pub struct Command<'a> {
     pub shares: Vec<Share>,
     /// Trees that [`Guest::fill`] brought.
     pub trees: Vec<Tree>,
+    /// SSH agents of the host.
+    pub agents: Vec<Forwarded>,
 }
 
 impl<'a> Guest<'a> {
@@ -116,9 +123,15 @@ impl<'a> Guest<'a> {
         let dead =
             |what: &dyn std::fmt::Display| GuestFailure::Dead(format!("did not boot: {what}"));
         let mut machine = Machine::start(&machine).map_err(|error| dead(&error))?;
-        match machine.next_event() {
-            Ok(Event::Ready) => {}
-            Ok(Event::Stopped(reason)) => return Err(dead(&reason)),
+        match machine.next_event_within(BOOT_DEADLINE) {
+            Ok(Some(Event::Ready)) => {}
+            Ok(Some(Event::Stopped(reason))) => return Err(dead(&reason)),
+            Ok(None) => {
+                let seconds = BOOT_DEADLINE.as_secs();
+                return Err(GuestFailure::Dead(format!(
+                    "did not boot within {seconds} s: the host is too slow or too busy"
+                )));
+            }
             Err(error) => return Err(dead(&error)),
         }
         // As for containers: what needs no network runs all the same.
@@ -180,7 +193,7 @@ impl<'a> Guest<'a> {
         &mut self,
         command: Command<'_>,
         connected: impl FnOnce(UnixStream),
-        mut output: impl FnMut(&[u8]),
+        output: impl FnMut(&[u8]),
     ) -> Result<i32, GuestFailure> {
         self.seal()?;
         let mut files = self.network.files.clone();
@@ -188,6 +201,8 @@ impl<'a> Guest<'a> {
         let mut storage = self.storage.clone();
         storage.shares = command.shares;
         storage.trees = command.trees;
+        // Steps are kept when they have ended, never in the middle.
+        storage.transient = true;
         let start = Start {
             storage,
             spec: container_spec(command.config)?,
@@ -195,6 +210,7 @@ impl<'a> Guest<'a> {
             groups: Vec::new(),
             network: self.network.interfaces.clone(),
             files,
+            sockets: command.agents.iter().map(|it| it.socket.clone()).collect(),
             init: false,
             architecture: command.architecture.to_owned(),
             stdio: Stdio::default(),
@@ -205,22 +221,15 @@ impl<'a> Guest<'a> {
         connected(stream.try_clone()?);
         self.used = true;
         guest::ask(&mut stream, Request::Start(Box::new(start)))?;
-        let mut reader = BufReader::with_capacity(64 << 10, stream);
-        loop {
-            let frame = read_frame(&mut reader).map_err(GuestError::Frame)?;
-            let frame = frame.ok_or(GuestError::Gone)?;
-            match frame.kind {
-                FrameKind::Stdout | FrameKind::Stderr => output(&frame.payload),
-                FrameKind::Exit => {
-                    let exit: Exit = serde_json::from_slice(&frame.payload)
-                        .map_err(|error| GuestError::Garbage(error.to_string()))?;
-                    return Ok(exit.code);
-                }
-                kind => {
-                    return Err(GuestError::Garbage(format!("{kind:?} of a process")).into());
-                }
+        let relays = Relays::new(&self.machine, &self.storage);
+        std::thread::scope(|scope| {
+            for agent in &command.agents {
+                relays.serve(scope, agent)?;
             }
-        }
+            let code = follow(stream, output);
+            relays.end();
+            code
+        })
     }
 
     /// The changes of the last command, to be read to their end.
@@ -278,5 +287,25 @@ impl<'a> Guest<'a> {
             self.used = false;
         }
         Ok(())
+    }
+}
+
+/// Reads what a command says, to its end.
+fn follow(stream: UnixStream, mut output: impl FnMut(&[u8])) -> Result<i32, GuestFailure> {
+    let mut reader = BufReader::with_capacity(64 << 10, stream);
+    loop {
+        let frame = read_frame(&mut reader).map_err(GuestError::Frame)?;
+        let frame = frame.ok_or(GuestError::Gone)?;
+        match frame.kind {
+            FrameKind::Stdout | FrameKind::Stderr => output(&frame.payload),
+            FrameKind::Exit => {
+                let exit: Exit = serde_json::from_slice(&frame.payload)
+                    .map_err(|error| GuestError::Garbage(error.to_string()))?;
+                return Ok(exit.code);
+            }
+            kind => {
+                return Err(GuestError::Garbage(format!("{kind:?} of a process")).into());
+            }
+        }
     }
 }

@@ -62,6 +62,20 @@ pub struct Entry {
     pub xattrs: Xattrs,
 }
 
+impl Entry {
+    /// A directory of root's.
+    pub fn directory(mtime: i64) -> Self {
+        Self {
+            kind: Kind::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime,
+            xattrs: Xattrs::new(),
+        }
+    }
+}
+
 /// A layer's entries by path, without leading slashes.
 #[derive(Debug, Clone, Default)]
 pub struct Entries(pub BTreeMap<Vec<u8>, Entry>);

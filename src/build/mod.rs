@@ -14,10 +14,13 @@ pub mod files;
 pub mod guest;
 pub mod layer;
 mod network;
+pub mod plain;
 mod plan;
 mod prepare;
+mod remote;
 mod report;
 mod schedule;
+mod ssh;
 mod stage;
 mod verify;
 
@@ -25,15 +28,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-pub use cache::directory as cache_directory;
+pub use cache::{Place as CachePlace, place as cache_place};
 pub use error::BuildError;
-pub use prepare::{Prepared, prepare};
+pub use prepare::{Location, Prepared, from_stream, prepare};
 pub use report::{Event, Report};
 
 use crate::arch::Platform;
 use crate::container::record::Config;
 use crate::image::digest::Digest;
-use crate::image::{Image, Reference};
+use crate::image::{Image, ImageError, Reference};
 use crate::settings::Settings;
 use crate::store::{Lease, Store};
 use dockerfile::Source;
@@ -42,6 +45,9 @@ use files::SharedTree;
 /// When every file was last changed and every image was made, unless somebody says otherwise:
 /// the beginning of 1980, the first time that a zip archive can hold.
 pub const DEFAULT_EPOCH: i64 = 315_532_800;
+
+/// Memory of a stage's guest where nobody says otherwise.
+pub const DEFAULT_MEMORY: u64 = 1 << 30;
 
 /// What to build and how.
 #[derive(Debug)]
@@ -62,20 +68,29 @@ pub struct Options {
     pub pull: bool,
     /// `--platform`; the machine's own when empty.
     pub platforms: Vec<Platform>,
-    /// `--secret`, by id.
-    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// What commands can mount.
+    pub sources: Sources,
     /// `-t`.
     pub names: Vec<Reference>,
     /// The latest time of a file and the time of the images, in seconds since 1970.
     pub epoch: i64,
     /// `--network none`: no command has a network.
     pub offline: bool,
-    /// `--cache-from`: what builds left in these directories is used.
-    pub cache_from: Vec<PathBuf>,
-    /// `--cache-to`: what this build did is put into these directories.
-    pub cache_to: Vec<PathBuf>,
+    /// `--cache-from`: what builds left there is used.
+    pub cache_from: Vec<CachePlace>,
+    /// `--cache-to`: what this build did is put there.
+    pub cache_to: Vec<CachePlace>,
     /// What the guests are like: memory, processors, engine, `/dev/shm`.
     pub guest: Config,
+}
+
+/// What commands can mount that is no file of the build.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// `--ssh`: the sockets of agents, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
 }
 
 /// Builds; one image per platform comes back.
@@ -90,10 +105,15 @@ pub fn build(
         [] => vec![settings.platform()],
         platforms => platforms.to_vec(),
     };
-    for directory in &options.cache_from {
-        if !cache::import(store, settings, directory)? {
-            let text = format!("[Warning] there is no cache in {}", directory.display());
-            report.event(0, Event::Note(&text));
+    let warn = |text: &str| report.event(0, Event::Note(&format!("[Warning] {text}")));
+    let mut caches = Vec::new();
+    for place in &options.cache_from {
+        match cache::Cache::open(settings, place) {
+            Ok(Some(cache)) => caches.push(cache),
+            Ok(None) => warn(&format!("there is no cache in {place}")),
+            // The build can do without.
+            Err(BuildError::Image(error)) => warn(&format!("the cache {place}: {error}")),
+            Err(error) => return Err(error),
         }
     }
     let mut built = Vec::new();
@@ -106,6 +126,7 @@ pub fn build(
             options,
             report,
             lease: Lease::begin(store)?,
+            caches: &caches,
             platform: platform.clone(),
             explicit: !options.platforms.is_empty(),
             escape: dockerfile.escape,
@@ -136,8 +157,8 @@ pub fn build(
         let image = crate::image::get(store, &id.to_string(), None)?;
         built.push(image);
     }
-    for directory in &options.cache_to {
-        cache::export(store, &steps, directory)?;
+    for place in &options.cache_to {
+        cache::export(store, settings, &steps, place)?;
     }
     let unused: Vec<&str> = options
         .arguments
@@ -146,11 +167,10 @@ pub fn build(
         .map(String::as_str)
         .collect();
     if !unused.is_empty() {
-        let text = format!(
-            "[Warning] One or more build-args [{}] were not consumed",
+        warn(&format!(
+            "One or more build-args [{}] were not consumed",
             unused.join(" ")
-        );
-        report.event(0, Event::Note(&text));
+        ));
     }
     Ok(built)
 }
@@ -179,6 +199,8 @@ struct Builder<'a> {
     options: &'a Options,
     report: &'a dyn Report,
     lease: Lease<'a>,
+    /// `--cache-from`.
+    caches: &'a [cache::Cache],
     platform: Platform,
     /// Whether somebody asked for the platform.
     explicit: bool,
@@ -197,6 +219,30 @@ impl Builder<'_> {
             used.insert(name.to_owned());
         }
         Some(value.clone())
+    }
+
+    /// The image that a step gave before, here or elsewhere; a cache that fails is told.
+    fn cached(&self, step: &Digest, stage: usize) -> Result<Option<Image>, BuildError> {
+        if self.options.no_cache {
+            return Ok(None);
+        }
+        if let Some(id) = self.store.built(step)?
+            && let Some(image) = crate::image::find(self.store, &id.to_string(), None)?
+        {
+            return Ok(Some(image));
+        }
+        for cache in self.caches {
+            match cache.take(self.store, self.settings, step) {
+                Ok(None) => {}
+                Ok(Some(image)) => return Ok(Some(image)),
+                Err(error @ ImageError::Store(_)) => return Err(error.into()),
+                Err(error) => {
+                    let text = format!("[Warning] a cached step cannot be had: {error}");
+                    self.report.event(stage, Event::Note(&text));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Notes what came of a command.

@@ -1,17 +1,26 @@
 //! From what the command line names to a Dockerfile's text and the files to copy from.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::BuildError;
+use super::copy;
 use super::dockerfile::Source;
-use super::files::{Context, EntriesTree, Ignore, SharedTree};
+use super::files::{Context, EntriesTree, Ignore, SharedTree, Tree, read_small};
+use super::layer::Entries;
+use super::remote::git::{self, Address};
+use super::remote::{self, Login, Wanted};
 use crate::store::Store;
 
 /// The largest Dockerfile.
 const MAX_DOCKERFILE: u64 = 16 << 20;
+
+/// The longest `.dockerignore`.
+const MAX_IGNORE: u64 = 1 << 20;
+/// What Dockerfiles are called, the usual name first.
+const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
 /// Where a build comes from.
 #[derive(Debug)]
@@ -22,67 +31,133 @@ pub struct Prepared {
     pub context: SharedTree,
 }
 
-/// Finds Dockerfile and context. `location` is a directory, or `-` for a Dockerfile or an archive
-/// on the standard input; `file` is the Dockerfile where it is not in its usual place.
-pub fn prepare(store: &Store, location: &str, file: Option<&str>) -> Result<Prepared, BuildError> {
-    let remote = ["http://", "https://", "git://", "git@", "ssh://"];
-    if remote.iter().any(|start| location.starts_with(start)) || location.ends_with(".git") {
-        let message = format!(
-            "a remote context ({location}) is not there yet: clone or download it and give the directory"
-        );
-        return Err(BuildError::Usage(message));
+/// What the command line says of where a build comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Location<'a> {
+    /// A directory, the address of a repository, an archive or a Dockerfile, or `-` for an archive
+    /// or a Dockerfile on the standard input.
+    pub context: &'a str,
+    /// The Dockerfile, where it is not in its usual place.
+    pub file: Option<&'a str>,
+    /// Whether a repository's history comes along.
+    pub keep_git_dir: bool,
+    /// The most bytes to download.
+    pub limit: u64,
+}
+
+/// Finds Dockerfile and context.
+pub fn prepare(store: &Store, location: Location<'_>) -> Result<Prepared, BuildError> {
+    let Location { context, file, .. } = location;
+    if let Some(url) = repository(context) {
+        let address = Address::parse(&url).map_err(BuildError::Usage)?;
+        let wanted = Wanted {
+            login: Login::User,
+            keep_git_dir: location.keep_git_dir,
+            ..Wanted::default()
+        };
+        let found = git::fetch(store, &address, &wanted).map_err(BuildError::Usage)?;
+        return from_entries(found, file, &format!("the repository {context}"));
     }
-    if location == "-" {
-        return from_input(store, file);
+    if remote::is_url(context) {
+        let fetched = remote::fetch(store, context, location.limit).map_err(BuildError::Usage)?;
+        let input = fetched.file.file().try_clone().and_then(|mut input| {
+            input.rewind()?;
+            Ok(input)
+        });
+        let input = input.map_err(|error| BuildError::Io(format!("read {context}"), error))?;
+        return from_stream(store, Box::new(input), file, context);
     }
-    let root = PathBuf::from(location);
+    if context == "-" {
+        if file == Some("-") {
+            let message = "the standard input cannot be the context and the Dockerfile at once";
+            return Err(BuildError::Usage(message.to_owned()));
+        }
+        return from_stream(store, Box::new(io::stdin()), file, "the standard input");
+    }
+    let root = PathBuf::from(context);
     let metadata = fs::metadata(&root).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => BuildError::Usage(format!(
-            "unable to prepare context: path {location:?} not found"
+            "unable to prepare context: path {context:?} not found"
         )),
-        _ => BuildError::Io(format!("read the build context {location}"), error),
+        _ => BuildError::Io(format!("read the build context {context}"), error),
     })?;
     if !metadata.is_dir() {
         let message = format!(
-            "unable to prepare context: {location:?} is not a directory; name a Dockerfile with -f"
+            "unable to prepare context: {context:?} is not a directory; name a Dockerfile with -f"
         );
         return Err(BuildError::Usage(message));
     }
+    let tree = Context::new(root.clone(), Ignore::default());
     let (source, beside) = match file {
-        Some("-") => (
-            Source {
-                name: "-".to_owned(),
-                text: text(&mut io::stdin().lock(), "the standard input")?,
-            },
-            None,
-        ),
+        Some("-") => (from_input()?, None),
         Some(file) => (read(Path::new(file))?, Some(format!("{file}.dockerignore"))),
-        None => {
-            let path = find(&root)?;
-            let mut source = read(&path)?;
-            let name = path.file_name().unwrap_or_default();
-            source.name = name.to_string_lossy().into_owned();
-            (source, Some(format!("{}.dockerignore", path.display())))
-        }
+        None => (within(&tree, &[], &format!("in {context}"))?, None),
     };
-    let ignore = ignore(&root, beside.as_deref())?;
+    let rules = match beside.map(fs::read) {
+        Some(Ok(rules)) => Some(rules),
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(BuildError::Io("read the .dockerignore".to_owned(), error));
+        }
+        _ => ignore_file(&tree, &source.name)?,
+    };
+    let ignore = ignore(rules)?;
     Ok(Prepared {
         source,
         context: Arc::new(Context::new(root, ignore)),
     })
 }
 
-fn find(root: &Path) -> Result<PathBuf, BuildError> {
-    let names = ["Dockerfile", "dockerfile", "Containerfile"];
-    let found = names
-        .iter()
-        .map(|name| root.join(name))
-        .find(|path| path.exists());
-    found.ok_or_else(|| {
-        let root = root.display();
-        BuildError::Usage(format!(
-            "there is no Dockerfile in {root}, name one with -f"
-        ))
+/// The Dockerfile of a context, wherever that is: no link leads out of it.
+fn within(tree: &dyn Tree, names: &[&str], place: &str) -> Result<Source, BuildError> {
+    let names = if names.is_empty() { &NAMES[..] } else { names };
+    for name in names {
+        if let Some(bytes) = read_small(tree, name, MAX_DOCKERFILE)? {
+            return Ok(Source {
+                text: text(&mut bytes.as_slice(), name)?,
+                name: (*name).to_owned(),
+            });
+        }
+    }
+    let name = names.first().copied().unwrap_or_default();
+    Err(BuildError::Usage(format!(
+        "there is no {name} {place}, name one with -f"
+    )))
+}
+
+/// The rules of a context for this Dockerfile.
+fn ignore_file(tree: &dyn Tree, dockerfile: &str) -> Result<Option<Vec<u8>>, BuildError> {
+    let own = read_small(tree, &format!("{dockerfile}.dockerignore"), MAX_IGNORE)?;
+    Ok(match own {
+        Some(rules) => Some(rules),
+        None => read_small(tree, ".dockerignore", MAX_IGNORE)?,
+    })
+}
+
+fn ignore(rules: Option<Vec<u8>>) -> Result<Ignore, BuildError> {
+    let Some(rules) = rules else {
+        return Ok(Ignore::default());
+    };
+    if rules.len() as u64 > MAX_IGNORE {
+        let message = "the .dockerignore is too long, the limit is 1 MiB";
+        return Err(BuildError::Usage(message.to_owned()));
+    }
+    Ok(Ignore::parse(&String::from_utf8_lossy(&rules))?)
+}
+
+/// The address of the repository that a context names.
+fn repository(context: &str) -> Option<String> {
+    // As docker, which knows this one host by name.
+    match context.starts_with("github.com/") {
+        true => Some(format!("https://{context}")),
+        false => remote::is_git(context).then(|| context.to_owned()),
+    }
+}
+
+/// A Dockerfile on the standard input.
+fn from_input() -> Result<Source, BuildError> {
+    Ok(Source {
+        name: "-".to_owned(),
+        text: text(&mut io::stdin().lock(), "the standard input")?,
     })
 }
 
@@ -110,69 +185,55 @@ fn text(input: &mut dyn Read, name: &str) -> Result<String, BuildError> {
         .map_err(|_| BuildError::Usage(format!("the Dockerfile {name} is not UTF-8 text")))
 }
 
-/// The rules beside the Dockerfile, else those of the context.
-fn ignore(root: &Path, beside: Option<&str>) -> Result<Ignore, BuildError> {
-    let candidates = beside.map(PathBuf::from).into_iter();
-    for path in candidates.chain([root.join(".dockerignore")]) {
-        match fs::read(&path) {
-            Ok(bytes) => return Ok(Ignore::parse(&String::from_utf8_lossy(&bytes))?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(BuildError::Io(format!("read {}", path.display()), error));
-            }
-        }
-    }
-    Ok(Ignore::default())
-}
-
-/// A Dockerfile alone, or an archive with one in it.
-fn from_input(store: &Store, file: Option<&str>) -> Result<Prepared, BuildError> {
-    let failed = |error| BuildError::Io("read the standard input".to_owned(), error);
-    let mut head = vec![0; 512];
-    let mut input = io::stdin().lock();
-    let mut filled = 0;
-    while filled < head.len() {
-        match input.read(&mut head[filled..]).map_err(failed)? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    head.truncate(filled);
+/// A Dockerfile alone, or an archive with one in it; `what` is where it comes from.
+pub fn from_stream(
+    store: &Store,
+    mut input: Box<dyn Read + Send>,
+    file: Option<&str>,
+    what: &str,
+) -> Result<Prepared, BuildError> {
+    let failed = |error| BuildError::Io(format!("read {what}"), error);
+    let mut head = Vec::new();
+    let begin = (&mut input).take(512).read_to_end(&mut head);
+    begin.map_err(failed)?;
     // What is not text is an archive.
-    let is_text = !head.contains(&0) && !head.starts_with(b"\x1f\x8b");
+    let is_text = !head.contains(&0) && !copy::is_compressed(&head);
     let mut whole = io::Cursor::new(head).chain(input);
     if is_text {
         if file.is_some_and(|file| file != "-") {
-            let message = "the standard input is a Dockerfile, so -f cannot name another";
-            return Err(BuildError::Usage(message.to_owned()));
+            let message = format!("{what} is a Dockerfile, so -f cannot name another");
+            return Err(BuildError::Usage(message));
         }
+        let name = match what {
+            "the standard input" => "-",
+            what => what,
+        };
         return Ok(Prepared {
             source: Source {
-                name: "-".to_owned(),
-                text: text(&mut whole, "the standard input")?,
+                name: name.to_owned(),
+                text: text(&mut whole, what)?,
             },
             context: Arc::new(EntriesTree::default()),
         });
     }
     let spool = store.temp_file("context")?;
     let spool = spool.file().try_clone().map_err(failed)?;
-    let entries = super::copy::read_archive(Box::new(whole), "the context", spool)?;
-    let mut tree = EntriesTree::new(entries, Ignore::default());
-    if let Some(rules) = tree.read(".dockerignore")? {
-        tree = tree.ignoring(Ignore::parse(&String::from_utf8_lossy(&rules))?);
-    }
-    let name = file.unwrap_or("Dockerfile");
-    let bytes = tree.read(name)?;
-    let bytes = bytes.ok_or_else(|| {
-        BuildError::Usage(format!(
-            "there is no {name} in the archive on the standard input"
-        ))
-    })?;
+    let entries = copy::read_archive(Box::new(whole), "the context", spool)?;
+    from_entries(entries, file, &format!("the archive on {what}"))
+}
+
+/// Files that are nowhere on this machine.
+fn from_entries(entries: Entries, file: Option<&str>, place: &str) -> Result<Prepared, BuildError> {
+    // The rules are for what is copied, not for the Dockerfile and for themselves.
+    let tree = EntriesTree::new(entries, Ignore::default());
+    let source = match file {
+        Some("-") => from_input()?,
+        Some(file) => within(&tree, &[file], &format!("in {place}"))?,
+        None => within(&tree, &[], &format!("in {place}"))?,
+    };
+    let ignore = ignore(ignore_file(&tree, &source.name)?)?;
     Ok(Prepared {
-        source: Source {
-            text: text(&mut bytes.as_slice(), name)?,
-            name: name.to_owned(),
-        },
-        context: Arc::new(tree),
+        source,
+        context: Arc::new(tree.ignoring(ignore)),
     })
 }

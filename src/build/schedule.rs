@@ -12,6 +12,9 @@ use super::stage::{self, State};
 use super::{BuildError, Builder};
 use crate::image::digest::Digest;
 
+/// A stage's stack: files are walked through one directory in the other.
+const STACK: usize = 8 << 20;
+
 /// How far each stage is, and a way to end them all.
 #[derive(Debug)]
 pub struct Stages {
@@ -132,8 +135,14 @@ pub fn run(builder: &Builder<'_>, plan: &Plan<'_>) -> Result<Option<Digest>, Bui
     std::thread::scope(|scope| -> io::Result<()> {
         for planned in &plan.stages {
             let work = &work;
-            let thread = std::thread::Builder::new().name("stage".to_owned());
-            thread.spawn_scoped(scope, move || work(planned))?;
+            let thread = std::thread::Builder::new()
+                .name("stage".to_owned())
+                .stack_size(STACK);
+            if let Err(error) = thread.spawn_scoped(scope, move || work(planned)) {
+                // Others would wait for this one.
+                stages.stop();
+                return Err(error);
+            }
         }
         Ok(())
     })

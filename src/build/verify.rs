@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::BuildError;
-use super::files::{ImageTree, Node, Tree};
+use super::files::{ImageTree, Node, Tree, check_depth};
 use crate::image::erofs::FileType;
 use crate::image::{Image, View};
 use crate::store::Store;
@@ -62,6 +62,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn directory(&mut self, path: &str, a: &Node, b: &Node) -> Result<(), BuildError> {
+        check_depth(path.as_bytes())?;
         let mut others = self.other.children(b)?;
         for (name, node) in self.one.children(a)? {
             let path = format!("{path}/{}", String::from_utf8_lossy(&name));

@@ -1,5 +1,6 @@
 //! What every command that touches state works with.
 
+use crate::container;
 use crate::image::User;
 use crate::image::digest::Digest;
 use crate::settings::Settings;
@@ -27,13 +28,6 @@ impl Context {
 
     /// The containers made from an image.
     pub fn users_of_image(&self, image: &Digest) -> Result<Vec<User>, StoreError> {
-        let containers = self.store.containers_of_image(image)?;
-        Ok(containers
-            .into_iter()
-            .map(|container| User {
-                running: container.state.status.is_live(),
-                container: container.id,
-            })
-            .collect())
+        container::users_of_image(&self.store, image)
     }
 }

@@ -3,16 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::context::Context;
-use super::{format, human};
-use crate::arch::dispatch::{self, Question};
-use crate::container::Status;
-use crate::container::assets;
-use crate::container::launch::{self, GUESTS};
+use super::format;
+use crate::arch::dispatch;
 use crate::doctor::{self, Verdict};
-use crate::system::host;
+use crate::human;
+use crate::system::info;
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
@@ -87,81 +85,31 @@ pub fn version(args: &Version) -> anyhow::Result<ExitCode> {
 
 /// `info`.
 pub fn info(args: &Info, context: &Context) -> anyhow::Result<ExitCode> {
-    let containers = context.store.containers()?;
-    let count = |wanted: &[Status]| {
-        let those = containers.iter().map(|c| c.state.status);
-        those.filter(|status| wanted.contains(status)).count()
-    };
-    let running = count(&[Status::Running, Status::Restarting]);
-    let paused = count(&[Status::Paused]);
-    let stopped = containers.len() - running - paused;
-    let on = host::host();
-    let images = context.store.images()?.len();
-    let host = dispatch::host_architecture();
-    let engine = context
-        .settings
-        .defaults
-        .engine
-        .as_deref()
-        .and_then(|name| name.parse().ok());
-    let choice = dispatch::choose(&Question {
-        host,
-        image: host,
-        engine,
-        emulation: None,
-        isolation: context.settings.defaults.isolation.unwrap_or_default(),
-        kvm: launch::kvm(&context.store, engine, None),
-    });
-    let default_engine = choice.map_or("none", |plan| plan.engine.as_str());
-    let kernels: Vec<Value> = GUESTS
-        .iter()
-        .filter_map(|&(engine, arch)| {
-            let path = assets::kernel(engine, arch).ok()?;
-            Some(json!({"Engine": engine.as_str(), "Arch": arch.as_str(), "Path": path}))
-        })
-        .collect();
-    let value = json!({
-        "Containers": containers.len(),
-        "ContainersRunning": running,
-        "ContainersPaused": paused,
-        "ContainersStopped": stopped,
-        "Images": images,
-        "Driver": "erofs-overlay",
-        "DockerRootDir": context.store.paths().root,
-        "RunDir": context.store.paths().run,
-        "OSType": std::env::consts::OS,
-        "Architecture": host,
-        "Name": on.name,
-        "OperatingSystem": on.system,
-        "KernelVersion": on.kernel,
-        "NCPU": on.cpus,
-        "MemTotal": on.memory,
-        "ServerVersion": env!("CARGO_PKG_VERSION"),
-        "DefaultEngine": default_engine,
-        "Kernels": kernels,
-    });
+    let value = info::value(&context.store, &context.settings)?;
     if let Some(template) = &args.format {
         format::print_object(template, &value)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("Containers: {}", containers.len());
-    println!(" Running: {running}");
-    println!(" Paused: {paused}");
-    println!(" Stopped: {stopped}");
-    println!("Images: {images}");
-    println!("Server Version: {}", env!("CARGO_PKG_VERSION"));
+    let number = |name: &str| value[name].as_u64().unwrap_or(0);
+    let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    println!("Containers: {}", number("Containers"));
+    println!(" Running: {}", number("ContainersRunning"));
+    println!(" Paused: {}", number("ContainersPaused"));
+    println!(" Stopped: {}", number("ContainersStopped"));
+    println!("Images: {}", number("Images"));
+    println!("Server Version: {}", text("ServerVersion"));
     println!("Storage Driver: erofs-overlay (EROFS layers, ext4 writable layers)");
-    println!("Kernel Version: {}", on.kernel);
-    println!("Operating System: {}", on.system);
-    println!("OSType: {}", std::env::consts::OS);
-    println!("Architecture: {host}");
-    println!("CPUs: {}", on.cpus);
-    println!("Total Memory: {}", human::binary_size(on.memory));
-    println!("Name: {}", on.name);
-    println!("Docker Root Dir: {}", context.store.paths().root.display());
-    println!("Run Directory: {}", context.store.paths().run.display());
-    println!("Engine: {default_engine} (hull doctor probes all)");
-    for kernel in &kernels {
+    println!("Kernel Version: {}", text("KernelVersion"));
+    println!("Operating System: {}", text("OperatingSystem"));
+    println!("OSType: {}", text("OSType"));
+    println!("Architecture: {}", text("Architecture"));
+    println!("CPUs: {}", number("NCPU"));
+    println!("Total Memory: {}", human::binary_size(number("MemTotal")));
+    println!("Name: {}", text("Name"));
+    println!("Docker Root Dir: {}", text("DockerRootDir"));
+    println!("Run Directory: {}", text("RunDir"));
+    println!("Engine: {} (hull doctor probes all)", text("DefaultEngine"));
+    for kernel in value["Kernels"].as_array().into_iter().flatten() {
         println!(
             "Kernel: {} {} {}",
             kernel["Engine"].as_str().unwrap_or_default(),

@@ -6,19 +6,16 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 16] = [
+const NOT_YET: [&str; 13] = [
     "checkpoint",
     "compose",
     "config",
     "context",
-    "login",
-    "logout",
     "manifest",
     "node",
     "plugin",
     "search",
     "secret",
-    "serve",
     "service",
     "stack",
     "swarm",

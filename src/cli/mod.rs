@@ -7,17 +7,16 @@ pub mod context;
 mod events;
 pub mod failure;
 pub mod format;
-pub mod human;
 pub mod image;
 mod info;
 mod kernel;
 mod missing;
 mod network;
 mod order;
+mod serve;
 pub mod session;
 mod system;
 pub mod terminal;
-mod units;
 mod volume;
 
 use std::ffi::OsString;
@@ -76,6 +75,8 @@ enum Command {
     /// Manage networks
     #[command(subcommand, name = "network")]
     Networks(network::Group),
+    /// Serve the Docker Engine API
+    Serve(serve::Serve),
     /// Build and list guest kernels
     Kernel(kernel::Kernel),
     /// Probe what this host can run, and explain
@@ -111,6 +112,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     let open = Context::open;
     match command {
         Command::Other(words) => missing::explain(&words),
+        Command::Serve(args) => serve::run(&args),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
         Command::Container(command) => container::run(command),

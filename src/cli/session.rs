@@ -17,7 +17,8 @@ use guest_agent::protocol::{
 };
 use nix::sys::signal::{SigSet, Signal};
 
-use super::terminal::{self, DetachWatch, RawMode};
+use super::terminal::{self, RawMode};
+use crate::container::detach::DetachWatch;
 
 /// Bytes of standard input in one frame.
 const CHUNK: usize = 128 << 10;

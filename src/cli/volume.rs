@@ -5,18 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::confirm::confirmed;
 use super::context::Context;
 use super::failure::sentence;
 use super::format::{self, Column, print};
-use super::human;
 use crate::container::record::now_ns;
-use crate::container::{id, volume};
+use crate::container::{id, volume, volume_options, volume_view};
+use crate::human;
 use crate::store::{RemovedVolume, VolumeRecord};
 use crate::system::prune::{self, VolumeFilter};
-use crate::time::rfc3339;
 
 /// Commands under `volume`.
 #[derive(Debug, Subcommand)]
@@ -42,6 +41,9 @@ pub struct Create {
     /// Set a label
     #[arg(long, value_name = "NAME[=VALUE]")]
     label: Vec<String>,
+    /// Tell the driver: type=none, o=bind, device=PATH
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    opt: Vec<String>,
     /// Driver: only local is there
     #[arg(short, long, default_value = "local")]
     driver: String,
@@ -134,36 +136,25 @@ fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         (key.to_owned(), value.to_owned())
     };
+    let options = args.opt.iter().map(pair).collect::<BTreeMap<_, _>>();
+    volume_options::read(&options)?;
     context.store.create_volume(&VolumeRecord {
         name: name.clone(),
         created: now_ns(),
         anonymous,
         labels: args.label.iter().map(pair).collect::<BTreeMap<_, _>>(),
+        options,
     })?;
     print(&format!("{name}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn ls(args: &Ls, context: &Context) -> anyhow::Result<ExitCode> {
-    let used = context.store.volumes_in_use()?;
-    let mut volumes = context.store.volumes()?;
-    for filter in &args.filter {
-        let Some((key, value)) = filter.split_once('=') else {
-            bail!("invalid filter {filter:?}, use KEY=VALUE");
-        };
-        match (key, value) {
-            ("dangling", "true" | "1") => volumes.retain(|v| !used.contains(&v.name)),
-            ("dangling", "false" | "0") => volumes.retain(|v| used.contains(&v.name)),
-            ("name", text) => volumes.retain(|v| v.name.contains(text)),
-            ("driver", driver) => volumes.retain(|_| driver == "local"),
-            ("label", label) => volumes.retain(|v| match label.split_once('=') {
-                Some((key, value)) => v.labels.get(key).is_some_and(|own| own == value),
-                None => v.labels.contains_key(label),
-            }),
-            _ => bail!("invalid filter {filter:?}, use dangling, driver, label or name"),
-        }
-    }
-    let rows: Vec<Value> = volumes.iter().map(|v| value(v, context)).collect();
+    let volumes = volume_view::list(&context.store, &args.filter)?;
+    let rows: Vec<Value> = volumes
+        .iter()
+        .map(|v| volume_view::value(&context.store, v))
+        .collect();
     if args.quiet && args.format.is_none() {
         print(
             &volumes
@@ -177,26 +168,13 @@ fn ls(args: &Ls, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A volume in docker's JSON shape.
-pub fn value(volume: &VolumeRecord, context: &Context) -> Value {
-    json!({
-        "CreatedAt": rfc3339(volume.created),
-        "Driver": "local",
-        "Labels": volume.labels,
-        "Mountpoint": context.store.paths().volume_data(&volume.name),
-        "Name": volume.name,
-        "Options": null,
-        "Scope": "local",
-    })
-}
-
 fn inspect(args: &Inspect, context: &Context) -> anyhow::Result<ExitCode> {
     let volumes = context.store.volumes()?;
     let mut code = ExitCode::SUCCESS;
     let mut found = Vec::new();
     for name in &args.names {
         match volumes.iter().find(|volume| volume.name == *name) {
-            Some(volume) => found.push(value(volume, context)),
+            Some(volume) => found.push(volume_view::value(&context.store, volume)),
             None => {
                 eprintln!("hull: get {name}: no such volume");
                 code = ExitCode::FAILURE;

@@ -142,18 +142,17 @@ pub fn to_host(
     destination: &Path,
     options: Options,
 ) -> Result<u64, CopyError> {
-    let files = Files::open(store, container)?;
-    let (found, task) = source_task(&files, container, source, options)?;
+    let found = Source::open(store, container, source, options)?;
     let shown = destination.to_string_lossy().into_owned();
     let target = match fs::metadata(destination) {
         Ok(metadata) if metadata.is_dir() => Target::Directory,
         Ok(_) => Target::File,
         Err(_) => Target::Missing,
     };
-    let placement = place(source, found.is_dir(), &shown, target)?;
+    let placement = place(source, found.stat.is_dir(), &shown, target)?;
     let directory =
         File::open(&placement.directory).map_err(|_| CopyError::NoDirectory(shown.clone()))?;
-    let mut output = files.read(task(placement.name))?;
+    let mut output = found.files.read(found.task(placement.name))?;
     let mut counted = Counted::new(&mut output);
     let privileged = nix::unistd::geteuid().is_root();
     let how = Unpack {
@@ -174,6 +173,54 @@ pub fn to_host(
     Ok(count)
 }
 
+/// Something in a container that can be had as an archive.
+#[derive(Debug)]
+pub struct Source<'a> {
+    files: Files<'a>,
+    stat: PathStat,
+    path: String,
+    follow: bool,
+}
+
+impl<'a> Source<'a> {
+    /// Finds it.
+    pub fn open(
+        store: &'a Store,
+        container: &'a Container,
+        path: &str,
+        options: Options,
+    ) -> Result<Self, CopyError> {
+        let files = Files::open(store, container)?;
+        let follow = options.follow_link || asks_for_directory(path);
+        let stat = find(&files, container, path, follow)?;
+        Ok(Self {
+            files,
+            stat,
+            path: path.to_owned(),
+            follow,
+        })
+    }
+
+    /// What it is.
+    pub fn stat(&self) -> &PathStat {
+        &self.stat
+    }
+
+    /// The archive, in which it has its own name; returns its bytes.
+    pub fn write_to(&self, out: &mut impl Write) -> Result<u64, CopyError> {
+        let task = self.task(own_name(&self.path));
+        Ok(self.files.copy_to(task, out)?)
+    }
+
+    fn task(&self, name: String) -> Task {
+        Task::Archive {
+            path: self.path.clone(),
+            follow: self.follow,
+            name,
+        }
+    }
+}
+
 /// From the container as an archive.
 pub fn to_archive(
     store: &Store,
@@ -182,27 +229,21 @@ pub fn to_archive(
     out: &mut impl Write,
     options: Options,
 ) -> Result<u64, CopyError> {
-    let files = Files::open(store, container)?;
-    let (_, task) = source_task(&files, container, source, options)?;
-    Ok(files.copy_to(task(own_name(source)), out)?)
+    Source::open(store, container, source, options)?.write_to(out)
 }
 
-/// What the source is, and the task that archives it under a name.
-fn source_task(
+fn find(
     files: &Files<'_>,
     container: &Container,
-    source: &str,
-    options: Options,
-) -> Result<(PathStat, impl FnOnce(String) -> Task), CopyError> {
-    let follow = options.follow_link || asks_for_directory(source);
-    let path = source.to_owned();
+    path: &str,
+    follow: bool,
+) -> Result<PathStat, CopyError> {
     let stat = Task::Stat {
-        path: path.clone(),
+        path: path.to_owned(),
         follow,
     };
     let found: Option<PathStat> = files.value(stat)?;
-    let found = found.ok_or_else(|| not_in_container(container, source))?;
-    Ok((found, move |name| Task::Archive { path, follow, name }))
+    found.ok_or_else(|| not_in_container(container, path))
 }
 
 fn not_in_container(container: &Container, path: &str) -> CopyError {

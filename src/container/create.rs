@@ -7,7 +7,7 @@ use oci_spec::image::ImageConfiguration;
 use super::record::{Config, now_ns};
 use super::spec::{SpecError, merge_env, parse_capability, rlimit_type};
 use super::state::State;
-use super::{Container, health, id, name, restart, volume};
+use super::{Container, health, id, name, restart, volume, volume_options};
 use crate::network::ports::{PortError, Publish, parse_exposed};
 use crate::network::record::ConnectError;
 use crate::store::{Inserted, Store, StoreError};
@@ -44,6 +44,17 @@ pub enum CreateError {
     /// A volume in a strange place.
     #[error(transparent)]
     Volume(#[from] volume::VolumeError),
+    /// What a volume was told cannot be read.
+    #[error(transparent)]
+    VolumeOptions(#[from] volume_options::OptionsError),
+    /// A volume's directory is gone.
+    #[error("the device {path} of volume {volume} is no directory of this host, make it first", path = path.display())]
+    Device {
+        /// The volume.
+        volume: String,
+        /// What it was told.
+        path: std::path::PathBuf,
+    },
     /// A bad name.
     #[error(transparent)]
     Name(#[from] name::InvalidName),
@@ -258,8 +269,21 @@ pub fn create(
         if bind.anonymous && bind.volume.is_none() {
             bind.volume = Some(id::generate()?);
         }
-        if let Some(volume) = &bind.volume {
-            bind.source = store.paths().volume_data(volume);
+        if let Some(name) = &bind.volume {
+            bind.source = store.paths().volume_data(name);
+            let Some(volume) = store.volume(name)? else {
+                continue;
+            };
+            if let Some(device) = volume_options::read(&volume.options)? {
+                if !device.path.is_dir() {
+                    return Err(CreateError::Device {
+                        volume: name.clone(),
+                        path: device.path,
+                    });
+                }
+                bind.source = device.path;
+                bind.read_only |= device.read_only;
+            }
         }
     }
     let wanted = name.map(name::validate).transpose()?;

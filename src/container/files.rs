@@ -252,6 +252,7 @@ impl Read for Output {
 }
 
 /// An archive on its way to the agent.
+#[derive(Debug)]
 pub(crate) struct Input(pub(crate) UnixStream);
 
 impl Input {

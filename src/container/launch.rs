@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use guest_agent::protocol::{
     BlockDevice, FrameKind, Share, Start, Stdio as Streams, Storage, WindowSize,
@@ -19,6 +20,7 @@ use super::Emulation;
 use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
 use super::descriptors;
+use super::lifecycle::{self, LifecycleError};
 use super::network;
 use super::record::{Bind, Config, Container};
 use super::spec::{SpecError, container_spec};
@@ -27,6 +29,7 @@ use crate::arch::binfmt;
 use crate::arch::dispatch::{self, DispatchError, Plan, Question};
 use crate::arch::emulators::{self, EmulatorError};
 use crate::arch::platform::{Platform, PlatformError};
+use crate::events::Note;
 use crate::image::{self, ImageError};
 use crate::store::{DiskError, Lock, Store, StoreError};
 
@@ -153,9 +156,26 @@ impl SpareSupervisor {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
+            .map(remember)
             .map_err(LaunchError::Spawn)?;
         Ok(Self(ours))
     }
+}
+
+/// Supervisors that this process started. A command line ends before them; one that serves an
+/// API has to wait for those that end before it.
+static STARTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+fn remember(supervisor: Child) {
+    reap();
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    started.push(supervisor);
+}
+
+/// Takes notice of supervisors that have ended.
+pub fn reap() {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    started.retain_mut(|supervisor| matches!(supervisor.try_wait(), Ok(None)));
 }
 
 /// Whether a supervisor needs this environment variable.
@@ -175,6 +195,41 @@ pub fn start(
     window: Option<WindowSize>,
 ) -> Result<Started, LaunchError> {
     start_in(SpareSupervisor::spawn()?, store, container, attach, window)
+}
+
+/// Stops a container as [`lifecycle::stop`] does and starts it again.
+pub fn restart(
+    store: &Store,
+    container: &Container,
+    signal: Option<&str>,
+    timeout: Option<i64>,
+) -> Result<(), RestartError> {
+    if container.config.auto_remove {
+        return Err(RestartError::AutoRemove(container.name.clone()));
+    }
+    lifecycle::stop(store, container, signal, timeout, true)?;
+    // What the store has of it now: that it ended.
+    let container = lifecycle::find(store, &container.id)?;
+    start(store, &container, Attach::default(), None)?;
+    store.note_container(&container.id, &[Note::new("restart")])?;
+    Ok(())
+}
+
+/// Why a container was not started again.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    /// It goes when it stops.
+    #[error("container {0} was started with --rm and is removed when it stops, run it anew")]
+    AutoRemove(String),
+    /// It does not stop.
+    #[error(transparent)]
+    Stop(#[from] LifecycleError),
+    /// It does not start.
+    #[error(transparent)]
+    Start(#[from] LaunchError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// [`start`] with a supervisor that stands already.
@@ -242,6 +297,7 @@ pub(super) fn plan(
     let path = store.ensure_writable_disk(&container.id, config.disk_size)?;
     disks.push(writable(path, !config.auto_remove));
     storage.shares = shares(&config.binds);
+    storage.transient = config.auto_remove;
     let start = Start {
         storage,
         spec: container_spec(config)?,
@@ -249,6 +305,7 @@ pub(super) fn plan(
         groups: config.groups.clone(),
         network: connected.interfaces.clone(),
         files: connected.files.clone(),
+        sockets: Vec::new(),
         init: config.init,
         architecture: platform.architecture,
         stdio: Streams {
@@ -323,6 +380,7 @@ pub(crate) fn base(
             Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
             None => Vec::new(),
         },
+        transient: false,
         shares: Vec::new(),
         trees: Vec::new(),
     };
@@ -436,6 +494,7 @@ fn shares(binds: &[Bind]) -> Vec<Share> {
         destination: bind.target.clone(),
         read_only: bind.read_only,
         copy_up: bind.copy_up,
+        fill: None,
     };
     binds.iter().enumerate().map(share).collect()
 }

@@ -177,8 +177,10 @@ fn guest_interfaces(endpoints: &[(Network, Endpoint)]) -> Vec<GuestInterface> {
 fn file(path: &str, content: String) -> ProvidedFile {
     ProvidedFile {
         path: path.to_owned(),
-        content,
+        content: content.into_bytes(),
         mode: 0o644,
+        uid: 0,
+        gid: 0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What running containers use, measured by their guests.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use guest_agent::protocol::{Task, Usage};
@@ -36,10 +37,14 @@ pub struct Stats {
     pub pids: u64,
 }
 
+/// What the times of samples count from.
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// Looks at a running container.
 pub fn sample(store: &Store, container: &Container) -> Result<Sample, FilesError> {
     let files = Files::open(store, container)?;
     let usage = files.value(Task::Usage)?;
+    LazyLock::force(&BEGIN);
     Ok(Sample {
         usage,
         at: Instant::now(),
@@ -47,6 +52,19 @@ pub fn sample(store: &Store, container: &Container) -> Result<Sample, FilesError
 }
 
 impl Sample {
+    /// Nanoseconds of processor time since the start.
+    pub fn cpu_ns(&self) -> u64 {
+        self.usage.cpu_us.saturating_mul(1000)
+    }
+
+    /// When it was taken, in nanoseconds since a time that is the same for all samples of this
+    /// process.
+    pub fn time(&self) -> u64 {
+        // Not 0, which to docker's clients is no time at all.
+        let since = self.at.saturating_duration_since(*BEGIN) + Duration::from_secs(3600);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// What was used between `before` and this look; without one, since the start.
     pub fn since(&self, before: Option<&Self>, container: &Container) -> Stats {
         let (cpu_us, time) = match before {

@@ -152,7 +152,7 @@ pub fn check_name(name: &str) -> Result<String, VolumeError> {
 }
 
 /// `path` without `.`, `..` and doubled slashes, by its text alone.
-pub(super) fn normalise(path: &Path) -> PathBuf {
+pub fn normalise(path: &Path) -> PathBuf {
     let mut out = PathBuf::from("/");
     for component in path.components() {
         match component {

@@ -1,8 +1,11 @@
 //! `--filter` of `images` and `image prune`.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::digest::Digest;
 use super::error::ImageError;
 use super::local::{self, Image};
 use super::reference::Reference;
@@ -150,6 +153,17 @@ fn instant(text: &str) -> Option<Timestamp> {
         jiff::tz::TimeZone::system().to_timestamp(time).ok()
     };
     text.parse().ok().or_else(|| local(text))
+}
+
+/// The images that a filter lets through; steps of builds only with `all`.
+pub fn shown(store: &Store, filter: &Filter, all: bool) -> Result<Vec<Image>, ImageError> {
+    let parents: BTreeSet<Digest> = store.parents()?.into_values().collect();
+    let mut images = local::list(store)?;
+    images.retain(|image| {
+        let nameless = image.names.is_empty() && image.digests.is_empty();
+        (all || !nameless || !parents.contains(&image.id)) && filter.matches(image)
+    });
+    Ok(images)
 }
 
 /// Shell patterns as in Go's `path.Match`: `*` and `?` stop at slashes, `[…]` is a choice.

@@ -122,6 +122,7 @@ pub fn pull(
         settings,
         reference,
         platform,
+        nameless: false,
         progress,
         runtime,
     };
@@ -144,6 +145,52 @@ pub fn pull(
         }
     }
     Err(most_telling(errors).unwrap_or_else(|| local::not_found(&task.reference.to_string())))
+}
+
+/// Fetches an image by the digest of its manifest, without a name for it.
+pub fn pull_nameless(
+    store: &Store,
+    settings: &Settings,
+    reference: &Reference,
+    progress: &dyn Progress,
+) -> Result<Image, ImageError> {
+    let task = Task {
+        store,
+        settings,
+        reference: reference.clone(),
+        platform: None,
+        nameless: true,
+        progress,
+        runtime: runtime()?,
+    };
+    let mut errors = Vec::new();
+    for endpoint in endpoints(reference, settings) {
+        match task.pull_from(&endpoint) {
+            Ok(pulled) => return Ok(pulled.image),
+            Err(error) if error.is_local() => return Err(error),
+            Err(error) => errors.push(error),
+        }
+    }
+    Err(most_telling(errors).unwrap_or_else(|| local::not_found(&reference.to_string())))
+}
+
+/// The document that a registry has under a name; none when it has none.
+pub fn index(settings: &Settings, reference: &Reference) -> Result<Option<Vec<u8>>, ImageError> {
+    let runtime = runtime()?;
+    let mut errors = Vec::new();
+    for endpoint in endpoints(reference, settings) {
+        let found = runtime.block_on(async {
+            let session = Session::open(&endpoint, reference, Access::Pull).await?;
+            let limit = settings.limits.manifest_bytes;
+            session.manifest(reference, limit).await
+        });
+        match found {
+            Ok(found) => return Ok(Some(found.bytes)),
+            Err(RegistryError::ManifestUnknown { .. }) => {}
+            Err(error) => errors.push(error.into()),
+        }
+    }
+    most_telling(errors).map_or(Ok(None), Err)
 }
 
 /// Every tag that a registry has of this repository.
@@ -196,6 +243,8 @@ struct Task<'a> {
     settings: &'a Settings,
     reference: Reference,
     platform: Option<&'a Platform>,
+    /// Whether nothing is to remember where the image came from.
+    nameless: bool,
     progress: &'a dyn Progress,
     runtime: Runtime,
 }
@@ -374,9 +423,12 @@ impl Task<'_> {
         };
         let mut names = NewNames {
             platform: resolved.listed.map(|platform| platform.to_string()),
-            digests: vec![(self.reference.canonical_name(), resolved.top)],
             ..NewNames::default()
         };
+        if !self.nameless {
+            let name = self.reference.canonical_name();
+            names.digests.push((name, resolved.top));
+        }
         let id = resolved.manifest.config.digest;
         let mut is_new = true;
         if self.reference.digest().is_none() {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Cursor;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::digest::Digest;
@@ -11,7 +11,7 @@ use super::error::ImageError;
 use super::local::{self, Image};
 use super::manifest::{self, Document};
 use super::parallel;
-use super::progress::{Progress, Step};
+use super::progress::{Progress, Silent, Step};
 use super::reference::Reference;
 use super::registry::{Access, Content, Endpoint, Session, endpoints};
 use crate::arch::Platform;
@@ -41,11 +41,7 @@ pub fn push(
     ));
     let images = images(store, &reference, platform)?;
     let runtime = super::pull::runtime()?;
-    let origin = endpoints(&reference, settings)
-        .into_iter()
-        .find(|it| it.is_origin);
-    let origin: Endpoint = origin.ok_or_else(|| local::not_found(&reference.to_string()))?;
-    let session = runtime.block_on(Session::open(&origin, &reference, Access::Push))?;
+    let session = open(&runtime, settings, &reference)?;
     let pusher = Pusher {
         store,
         runtime: &runtime,
@@ -67,6 +63,49 @@ pub fn push(
     store.note("image", &name, &Note::new("push").with("name", &name))?;
     progress.line(&format!("{tag}: digest: {digest} size: {size}"));
     Ok(digest)
+}
+
+/// Sends images and an index of them, which gets the name.
+pub fn push_index(
+    store: &Store,
+    settings: &Settings,
+    reference: &Reference,
+    images: &[Image],
+    index: &Value,
+) -> Result<(), ImageError> {
+    let Some(tag) = reference.tag().filter(|_| reference.digest().is_none()) else {
+        return Err(ImageError::Usage(
+            "cannot push a digest reference".to_owned(),
+        ));
+    };
+    let runtime = super::pull::runtime()?;
+    let session = open(&runtime, settings, reference)?;
+    let pusher = Pusher {
+        store,
+        runtime: &runtime,
+        session: &session,
+        threads: settings.limits.parallel_downloads,
+        progress: &Silent,
+    };
+    for image in images {
+        pusher.image(image, &Digest::of(&image.manifest).to_string())?;
+    }
+    let bytes = index.to_string();
+    let sent = session.push_manifest(tag, manifest::OCI_INDEX, bytes.as_bytes());
+    Ok(runtime.block_on(sent)?)
+}
+
+/// A conversation with the registry itself.
+fn open(
+    runtime: &Runtime,
+    settings: &Settings,
+    reference: &Reference,
+) -> Result<Session, ImageError> {
+    let origin = endpoints(reference, settings)
+        .into_iter()
+        .find(|it| it.is_origin);
+    let origin: Endpoint = origin.ok_or_else(|| local::not_found(&reference.to_string()))?;
+    Ok(runtime.block_on(Session::open(&origin, reference, Access::Push))?)
 }
 
 /// The images that a name stands for, with their platforms: one when a platform is asked for.

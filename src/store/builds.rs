@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -44,10 +44,21 @@ pub(super) fn record(
     Ok(())
 }
 
+/// Whose a new directory for commands of builds is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheOwner {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
 impl Store {
-    /// The directory that commands of builds know by an id, made with `mode` when it is not
+    /// The directory that commands of builds know by an id, made for `owner` when it is not
     /// there.
-    pub fn build_cache(&self, id: &Digest, mode: u32) -> Result<PathBuf, StoreError> {
+    pub fn build_cache(&self, id: &Digest, owner: CacheOwner) -> Result<PathBuf, StoreError> {
         let path = self.paths.root.join("build-cache").join(id.hex());
         let fail = |cause| StoreError::io("create the directory", &path, cause);
         if !path.is_dir() {
@@ -60,6 +71,17 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => {
                     made.map_err(fail)?;
+                    let CacheOwner { mut mode, uid, gid } = owner;
+                    if (uid, gid) != (0, 0) {
+                        match chown(&path, Some(uid), Some(gid)) {
+                            // An ordinary user cannot give files away, and needs not: the
+                            // directory above is closed to everybody else.
+                            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                                mode |= 0o777;
+                            }
+                            given => given.map_err(fail)?,
+                        }
+                    }
                     // Whatever the mask of this process is.
                     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(fail)?;
                 }
@@ -153,7 +175,7 @@ impl Store {
 }
 
 /// Bytes that a directory takes on the disk, as far as it can be read.
-fn size_of(path: &Path) -> u64 {
+pub(super) fn size_of(path: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(path) else {
         return 0;
     };

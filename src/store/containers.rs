@@ -55,6 +55,11 @@ impl Paths {
         self.root.join("containers").join(id)
     }
 
+    /// Where a container's output is kept.
+    pub fn container_log(&self, id: &str) -> PathBuf {
+        self.container_dir(id).join("log")
+    }
+
     /// A container's writable layer, an ext4 file system.
     pub fn writable_disk(&self, id: &str) -> PathBuf {
         self.container_dir(id).join("writable.ext4")

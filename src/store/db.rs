@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     events::SCHEMA,
     builds::SCHEMA,
     networks::SCHEMA,
+    volumes::OPTIONS,
 ];
 
 /// How long a command waits for another one's transaction.

@@ -30,6 +30,12 @@ impl DigestLock {
         }
         Ok(Self { _file: file })
     }
+
+    /// Takes the lock unless somebody holds it.
+    pub fn take(locks: &Path, digest: &Digest) -> io::Result<Option<Self>> {
+        let file = open(locks)?;
+        Ok(lock_byte(&file, digest, false)?.then_some(Self { _file: file }))
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {

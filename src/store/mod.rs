@@ -37,6 +37,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub use builds::CacheOwner;
 pub use containers::{Found, Inserted};
 pub use disks::DiskError;
 pub use gc::Freed;
@@ -47,7 +48,7 @@ pub use names::{NameRecord, RepoDigest};
 pub use networks::{MemberRecord, RemovedNetwork};
 pub use paths::Paths;
 pub use run_dir::{Lock, SocketPath};
-pub use temp::{Leftover, TempFile};
+pub use temp::{Leftover, TempDir, TempFile};
 pub use volumes::{RemovedVolume, VolumeRecord};
 
 use crate::image::digest::Digest;
@@ -198,6 +199,13 @@ impl Store {
             .map_err(|cause| StoreError::io("create a file in", &tmp, cause))
     }
 
+    /// A new directory that is deleted when dropped.
+    pub fn temp_dir(&self, kind: &str) -> Result<TempDir, StoreError> {
+        let tmp = self.paths.tmp();
+        TempDir::create(&tmp, kind)
+            .map_err(|cause| StoreError::io("create a directory in", &tmp, cause))
+    }
+
     /// Waits for the right to fetch what `digest` names; `waiting` is called when another
     /// process has it.
     pub fn lock_digest(
@@ -208,6 +216,12 @@ impl Store {
         let locks = self.paths.locks();
         DigestLock::wait(&locks, digest, waiting)
             .map_err(|cause| StoreError::io("lock", &locks, cause))
+    }
+
+    /// The same, without waiting for another process or thread that has it.
+    pub fn try_lock_digest(&self, digest: &Digest) -> Result<Option<DigestLock>, StoreError> {
+        let locks = self.paths.locks();
+        DigestLock::take(&locks, digest).map_err(|cause| StoreError::io("lock", &locks, cause))
     }
 
     /// The file of a compressed layer, whether or not it exists.

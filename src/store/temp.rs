@@ -3,12 +3,14 @@
 //! A temporary file whose lock nobody holds is the leftover of a process that was killed, and
 //! whoever opens the store next may delete it.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::builds::size_of;
 
 /// A file under the store's `tmp` directory, deleted when dropped.
 #[derive(Debug)]
@@ -21,17 +23,8 @@ pub struct TempFile {
 impl TempFile {
     /// Creates an empty one; `kind` begins its name.
     pub fn create(directory: &Path, kind: &str) -> io::Result<Self> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         loop {
-            let since = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            let path = directory.join(format!(
-                "{kind}-{:x}-{:x}-{:x}",
-                std::process::id(),
-                since.as_nanos(),
-                COUNT.fetch_add(1, Ordering::Relaxed),
-            ));
+            let path = directory.join(unique(kind));
             let opened = File::options()
                 .read(true)
                 .write(true)
@@ -95,16 +88,70 @@ impl Drop for TempFile {
     }
 }
 
+/// A directory under the store's `tmp` directory, deleted with all in it when dropped.
+#[derive(Debug)]
+pub struct TempDir {
+    _lock: File,
+    path: PathBuf,
+}
+
+impl TempDir {
+    /// Creates an empty one; `kind` begins its name.
+    pub fn create(directory: &Path, kind: &str) -> io::Result<Self> {
+        loop {
+            let path = directory.join(unique(kind));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made?,
+            }
+            // As with files: a cleaner may have been faster.
+            let lock = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            if lock.try_lock().is_ok() && lock.metadata()?.nlink() > 0 {
+                return Ok(Self { _lock: lock, path });
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // As with files.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A name that no other temporary file has.
+fn unique(kind: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!(
+        "{kind}-{:x}-{:x}-{:x}",
+        std::process::id(),
+        since.as_nanos(),
+        COUNT.fetch_add(1, Ordering::Relaxed),
+    )
+}
+
 /// What a killed process left behind.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The file's name.
     pub name: String,
-    /// Its size in bytes.
+    /// Bytes that it took.
     pub size: u64,
 }
 
-/// Deletes every file in `directory` that no living process has locked.
+/// Deletes every file and directory in `directory` that no living process has locked.
 pub fn remove_leftovers(directory: &Path) -> io::Result<Vec<Leftover>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
@@ -115,13 +162,21 @@ pub fn remove_leftovers(directory: &Path) -> io::Result<Vec<Leftover>> {
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
-        if !metadata.is_file() || file.try_lock().is_err() {
+        let (is_file, is_dir) = (metadata.is_file(), metadata.is_dir());
+        if !(is_file || is_dir) || file.try_lock().is_err() {
             continue;
         }
-        match std::fs::remove_file(entry.path()) {
+        let (removed, size) = match is_dir {
+            true => {
+                let size = size_of(&entry.path());
+                (std::fs::remove_dir_all(entry.path()), size)
+            }
+            false => (std::fs::remove_file(entry.path()), metadata.len()),
+        };
+        match removed {
             Ok(()) => found.push(Leftover {
                 name: entry.file_name().to_string_lossy().into_owned(),
-                size: metadata.len(),
+                size,
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -140,6 +195,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tmp = dir.path();
         let held = TempFile::create(tmp, "held").unwrap();
+        let busy = TempDir::create(tmp, "busy").unwrap();
+        std::fs::write(busy.path().join("x"), b"x").unwrap();
         std::fs::write(tmp.join("dead-1"), b"12345").unwrap();
         let found = remove_leftovers(tmp).unwrap();
         assert_eq!(
@@ -149,7 +206,11 @@ mod tests {
                 size: 5
             }]
         );
-        assert!(held.path().exists());
+        assert!(held.path().exists() && busy.path().join("x").exists());
+        std::fs::create_dir_all(tmp.join("dead-2/d")).unwrap();
+        assert_eq!(remove_leftovers(tmp).unwrap().len(), 1);
+        drop(busy);
+        assert_eq!(std::fs::read_dir(tmp).unwrap().count(), 1);
         let path = held.path().to_owned();
         drop(held);
         assert!(!path.exists());

@@ -24,6 +24,11 @@ CREATE TABLE volume (
 ) WITHOUT ROWID;
 ";
 
+/// What the driver was told.
+pub(super) const OPTIONS: &str = "
+ALTER TABLE volume ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+";
+
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeRecord {
@@ -35,6 +40,8 @@ pub struct VolumeRecord {
     pub anonymous: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What the driver was told, read by [`crate::container::volume_options`].
+    pub options: BTreeMap<String, String>,
 }
 
 /// What came of removing a volume.
@@ -74,10 +81,18 @@ impl Store {
     /// All volumes by name.
     pub fn volumes(&self) -> Result<Vec<VolumeRecord>, StoreError> {
         self.read(|db| {
-            db.prepare("SELECT name, created, anonymous, labels FROM volume ORDER BY name")?
-                .query_map([], volume_row)?
-                .collect()
+            db.prepare(
+                "SELECT name, created, anonymous, labels, options FROM volume ORDER BY name",
+            )?
+            .query_map([], volume_row)?
+            .collect()
         })
+    }
+
+    /// A volume by its name.
+    pub fn volume(&self, name: &str) -> Result<Option<VolumeRecord>, StoreError> {
+        let all = self.volumes()?;
+        Ok(all.into_iter().find(|volume| volume.name == name))
     }
 
     /// The names of volumes that containers have.
@@ -145,6 +160,7 @@ pub(super) fn insert_volumes(tx: &Transaction<'_>, config: &Config) -> rusqlite:
             created: now_ns(),
             anonymous: bind.anonymous,
             labels: BTreeMap::new(),
+            options: BTreeMap::new(),
         };
         insert(tx, &volume)?;
     }
@@ -152,11 +168,20 @@ pub(super) fn insert_volumes(tx: &Transaction<'_>, config: &Config) -> rusqlite:
 }
 
 fn insert(tx: &Transaction<'_>, volume: &VolumeRecord) -> rusqlite::Result<bool> {
-    let labels = serde_json::to_string(&volume.labels)
-        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let json = |map: &BTreeMap<String, String>| {
+        serde_json::to_string(map).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+    };
+    let (labels, options) = (json(&volume.labels)?, json(&volume.options)?);
     let added = tx.execute(
-        "INSERT OR IGNORE INTO volume (name, created, anonymous, labels) VALUES (?1, ?2, ?3, ?4)",
-        params![volume.name, volume.created, volume.anonymous, labels],
+        "INSERT OR IGNORE INTO volume (name, created, anonymous, labels, options)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            volume.name,
+            volume.created,
+            volume.anonymous,
+            labels,
+            options
+        ],
     )?;
     if added > 0 {
         insert_event(tx, "volume", &volume.name, &note("create"))?;
@@ -174,6 +199,7 @@ fn volume_row(row: &Row<'_>) -> rusqlite::Result<VolumeRecord> {
         created: row.get(1)?,
         anonymous: row.get(2)?,
         labels: super::containers::parse(row, 3)?,
+        options: super::containers::parse(row, 4)?,
     })
 }
 

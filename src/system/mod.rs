@@ -2,5 +2,6 @@
 
 pub mod boot;
 pub mod host;
+pub mod info;
 pub mod prune;
 pub mod usage;

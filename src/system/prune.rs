@@ -113,6 +113,7 @@ mod tests {
             created: 0,
             anonymous,
             labels: [(label.to_owned(), "1".to_owned())].into(),
+            options: std::collections::BTreeMap::new(),
         };
         let filter = |texts: &[&str], all| {
             let texts: Vec<String> = texts.iter().map(|&t| t.to_owned()).collect();

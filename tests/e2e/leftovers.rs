@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::harness::{Hull, eventually};
+use crate::harness::{Hull, alive, eventually};
 
 /// Everything of containers is gone: processes, sockets, files, mounts.
 #[track_caller]
@@ -80,5 +80,26 @@ pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
             found.push((pid, command.replace('\0', " ")));
         }
     }
+    found
+}
+
+/// The processes that hold the networks of a state directory, with their pasta.
+pub fn holders(hull: &Hull) -> Vec<i32> {
+    let root = hull.root().display().to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let (line, environment) = (read("cmdline"), read("environ"));
+        let has = |bytes: &[u8], text: &str| String::from_utf8_lossy(bytes).contains(text);
+        let ours =
+            has(&line, "__hold-networks") && has(&environment, &format!("HULL_ROOT={root}\0"));
+        if ours || has(&line, &format!("{root}/run/network/namespace/net")) {
+            found.push(pid);
+        }
+    }
+    found.retain(|pid| alive(*pid));
     found
 }

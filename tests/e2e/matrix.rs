@@ -5,6 +5,8 @@
 //! rounds there are and `HULL_CRASH_SEED` repeats a sequence.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -20,10 +22,10 @@ const ROUNDS: u32 = 60;
 const LATEST: u64 = 400;
 
 /// A generator of numbers that look random: xorshift.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -31,7 +33,7 @@ impl Dice {
     }
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+pub fn number(variable: &str, default: u64) -> u64 {
     let text = std::env::var(variable).ok();
     text.map_or(default, |text| text.parse().unwrap())
 }
@@ -62,6 +64,7 @@ impl Matrix {
             "-c",
             "echo kept > /kept; sync",
         ]);
+        hull.ok(&["network", "create", "net"]);
         let write = "echo precious > /v/file";
         hull.ok(&["run", "--rm", "-v", "data:/v", "busybox", "sh", "-c", write]);
         let file = tempfile::tempdir().unwrap();
@@ -91,7 +94,22 @@ impl Matrix {
         let command: Vec<&str> = match self.dice.below(12) {
             0 => vec!["run", "--rm", "busybox", "sh", "-c", "seq 1 5000; sync"],
             1 | 2 => vec![
-                "run", "-d", "--name", &running, "-v", "data:/v", "busybox", "sleep", "1000",
+                "run",
+                "-d",
+                "--name",
+                &running,
+                "-v",
+                "data:/v",
+                "--network",
+                "net",
+                "-P",
+                "--expose",
+                "80",
+                "busybox",
+                "httpd",
+                "-f",
+                "-h",
+                "/v",
             ],
             3 => vec!["exec", &running, "sh", "-c", "seq 1 5000"],
             4 => vec!["cp", &source, &into],
@@ -105,10 +123,11 @@ impl Matrix {
         };
         let mut child = self.spawn(&command);
         std::thread::sleep(Duration::from_millis(self.dice.below(LATEST)));
-        let pids = match self.dice.below(3) {
+        let pids = match self.dice.below(4) {
             0 => vec![child.id() as i32],
             // Supervisors and the machines' first processes.
             1 => victims(&self.hull, "__supervise"),
+            2 => leftovers::holders(&self.hull),
             _ => victims(&self.hull, "hull-"),
         };
         if !pids.is_empty() {
@@ -128,7 +147,8 @@ impl Matrix {
         assert_eq!(listed.code, 0, "{place}: {listed:?}");
         for line in listed.stdout.lines() {
             let words: Vec<&str> = line.split(' ').collect();
-            let known = ["created", "running", "exited"].contains(&words[0]);
+            // Dead is what is just being removed.
+            let known = ["created", "running", "exited", "dead"].contains(&words[0]);
             assert!(known, "{place}: {line}");
             if words[0] == "running" {
                 // Whoever is said to run it does, or the next look says otherwise.
@@ -166,7 +186,7 @@ impl Matrix {
         let mut archive = tar::Archive::new(kept.as_slice());
         let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
         let mut text = String::new();
-        std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+        entry.read_to_string(&mut text).unwrap();
         assert_eq!(text, "kept\n");
         let read = ["run", "--rm", "-v", "data:/v", "busybox", "cat", "/v/file"];
         assert_eq!(hull.ok(&read), "precious");
@@ -176,10 +196,15 @@ impl Matrix {
                 "kept"
             );
         }
+        self.survivors_are_reached();
         for container in hull.ok(&["ps", "-aq"]).lines() {
             hull.ok(&["rm", "-f", container]);
         }
         leftovers::none(hull);
+        eventually("the networks' processes end", || {
+            leftovers::holders(hull).is_empty()
+        });
+        hull.ok(&["network", "rm", "net"]);
         hull.ok(&["volume", "rm", "data"]);
         hull.ok(&["system", "prune", "-af", "--volumes"]);
         for place in ["layers", "blobs/sha256"] {
@@ -187,6 +212,54 @@ impl Matrix {
             assert_eq!(left, 0, "{place}");
         }
     }
+}
+
+impl Matrix {
+    /// By name from their network, and by their published ports, whatever has happened to what
+    /// connects them.
+    fn survivors_are_reached(&self) {
+        let hull = &self.hull;
+        let names = ["ps", "-f", "network=net", "--format", "{{.Names}}"];
+        let started = ["running-0", "running-1", "running-2"];
+        for name in started {
+            // Those that a kill has ended come back, if they were ever made.
+            hull.run(&["start", name]);
+        }
+        for name in hull.ok(&names).lines() {
+            let page = format!("http://{name}/file");
+            let get = [
+                "run",
+                "--rm",
+                "--network",
+                "net",
+                "busybox",
+                "wget",
+                "-qO-",
+                &page,
+            ];
+            eventually(&format!("{name} is reached by name"), || {
+                hull.run(&get).stdout == "precious\n"
+            });
+            let place = hull.ok(&["port", name, "80"]);
+            let place = place.lines().next().unwrap();
+            eventually("a survivor's port answers", || fetch(place) == "precious\n");
+        }
+    }
+}
+
+/// What a server says to a request for `/file`, without the head.
+fn fetch(place: &str) -> String {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(place)?;
+        stream.write_all(b"GET /file HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().unwrap_or_default();
+    answer
+        .split_once("\r\n\r\n")
+        .map_or(String::new(), |(_, body)| body.to_owned())
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The core of everything as a user without privileges: nothing needs the host's root.
 
-use std::os::unix::fs::MetadataExt;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::harness::{Hull, alive, eventually};
@@ -90,5 +92,71 @@ fn an_unprivileged_user_does_everything() {
     assert!(hull.ok(&["system", "unit"]).contains("default.target"));
     drop(running);
     hull.ok(&["volume", "rm", "data"]);
+    leftovers::none(&hull);
+}
+
+/// Most systems let everybody make TAP devices. Where this one does not, it does for the time
+/// of a test.
+struct TunForAll(std::fs::Permissions);
+
+impl TunForAll {
+    const DEVICE: &str = "/dev/net/tun";
+
+    fn new() -> Self {
+        let before = std::fs::metadata(Self::DEVICE).unwrap().permissions();
+        if before.mode() & 0o006 != 0o006 {
+            let open = std::fs::Permissions::from_mode(0o666);
+            std::fs::set_permissions(Self::DEVICE, open).unwrap();
+        }
+        Self(before)
+    }
+}
+
+impl Drop for TunForAll {
+    fn drop(&mut self) {
+        let _ = std::fs::set_permissions(Self::DEVICE, self.0.clone());
+    }
+}
+
+#[test]
+fn an_unprivileged_user_has_networks_and_builds() {
+    let hull = Hull::unprivileged();
+    let _tun = TunForAll::new();
+    hull.ok(&["pull", "-q", "busybox"]);
+    hull.ok(&["network", "create", "net"]);
+    let serve = ["busybox", "sh", "-c", "echo page > /p; exec httpd -f -h /"];
+    let options = ["--network", "net", "--name", "site", "-p", "127.0.0.1::80"];
+    let site = hull.background(&[&options[..], &serve].concat());
+    let get = [
+        "run",
+        "--rm",
+        "--network",
+        "net",
+        "busybox",
+        "wget",
+        "-qO-",
+        "http://site/p",
+    ];
+    eventually("another container reaches it by name", || {
+        hull.run(&get).stdout == "page\n"
+    });
+    let place = hull.ok(&["port", "site", "80"]);
+    let mut stream = TcpStream::connect(place).unwrap();
+    stream.write_all(b"GET /p HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\npage\n"), "{answer}");
+    for holder in leftovers::holders(&hull) {
+        assert_ne!(user_of(&holder.to_string()), 0, "{holder}");
+    }
+    drop(site);
+    hull.ok(&["network", "rm", "net"]);
+
+    let context = hull.root().join("context");
+    std::fs::create_dir(&context).unwrap();
+    let steps = "FROM busybox\nRUN id -u > /who\nCOPY Dockerfile /copied\nCMD cat /who\n";
+    std::fs::write(context.join("Dockerfile"), steps).unwrap();
+    hull.ok(&["build", "-q", "-t", "built", context.to_str().unwrap()]);
+    assert_eq!(hull.ok(&["run", "--rm", "built"]), "0");
     leftovers::none(&hull);
 }

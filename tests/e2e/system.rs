@@ -192,6 +192,7 @@ fn policies_start_containers_when_the_host_has_come_up() {
     let supervisor: i32 = hull.field("unless", "{{.SupervisorPid}}").parse().unwrap();
     let pid = nix::unistd::Pid::from_raw(supervisor);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    hull.ok(&["wait", "unless"]);
     let mut gone: Vec<String> = hull
         .ok(&["system", "suspend"])
         .lines()

@@ -1,7 +1,8 @@
 //! Host directories and files in a container.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::Command;
 
 use crate::harness::Hull;
 
@@ -228,4 +229,88 @@ fn running_containers_share_a_volume() {
     }
     drop((writer, reader));
     hull.ok(&["volume", "rm", "volumes-shared"]);
+}
+
+/// The process that serves a share holds a descriptor for each file that the guest knows.
+#[test]
+fn a_guest_may_see_more_files_than_a_process_may_have_open() {
+    let hull = Hull::shared();
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..1500 {
+        fs::create_dir(dir.path().join(number.to_string())).unwrap();
+    }
+    let volume = bind(dir.path(), "/d");
+    let command = hull.command(&[
+        "run",
+        "--rm",
+        "-v",
+        &volume,
+        "busybox",
+        "sh",
+        "-c",
+        "for round in 1 2 3; do find /d | wc -l; done",
+    ]);
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=1024").arg(command.get_program());
+    limited.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            limited.env(name, value);
+        }
+    }
+    let output = limited.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text, "1501\n1501\n1501\n", "{output:?}");
+}
+
+#[test]
+fn writing_takes_set_user_id_away() {
+    let hull = Hull::shared();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("program");
+    fs::write(&file, "program").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o6777)).unwrap();
+    let volume = bind(dir.path(), "/d");
+    let script = "echo more >> /d/program; stat -c %a /d/program";
+    let run = ["run", "--rm", "-u", "1000", "-v", &volume, "busybox"];
+    let seen = hull.ok(&[&run[..], &["sh", "-c", script]].concat());
+    assert_eq!(seen, "777");
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o777);
+}
+
+#[test]
+fn a_volume_may_be_a_directory_of_the_host() {
+    let hull = Hull::fresh();
+    hull.ok(&["pull", "-q", "busybox"]);
+    let dir = tempfile::tempdir().unwrap();
+    let device = format!("device={}", dir.path().join("d").display());
+    let create = ["volume", "create", "-o", "type=none", "-o", "o=bind"];
+    hull.ok(&[&create[..], &["-o", &device, "mine"]].concat());
+    let options = hull.ok(&["volume", "inspect", "-f", "{{json .Options}}", "mine"]);
+    assert_eq!(
+        options,
+        format!(
+            r#"{{"device":"{}","o":"bind","type":"none"}}"#,
+            &device[7..]
+        )
+    );
+    let run = |script: &str| {
+        hull.run(&[
+            "run", "--rm", "-v", "mine:/v", "busybox", "sh", "-c", script,
+        ])
+    };
+    let early = run("true");
+    assert_eq!(early.code, 125, "{early:?}");
+    assert!(early.stderr.contains("is no directory"), "{early:?}");
+    fs::create_dir(dir.path().join("d")).unwrap();
+    assert_eq!(run("echo here > /v/f").code, 0);
+    let file = dir.path().join("d/f");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "here\n");
+    hull.ok(&["volume", "rm", "mine"]);
+    assert!(file.exists(), "what is the user's stays");
+    let error = hull.fails(
+        &["volume", "create", "-o", "type=nfs", "-o", "device=:/x"],
+        1,
+    );
+    assert!(error.contains("mount it on the host"), "{error}");
 }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command as Program, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -189,26 +190,55 @@ impl Machine {
             if let Some(reason) = &self.stopped {
                 return Ok(Event::Stopped(reason.clone()));
             }
-            match self.channel.receive::<Report>() {
-                Ok(Some((Report::Child, fds))) => self.children.extend(fds),
-                Ok(Some((Report::Ready, _))) => return Ok(Event::Ready),
-                Ok(Some((Report::Stopped(reason), _))) => {
-                    self.reap()?;
-                    self.stopped = Some(reason);
-                }
-                // The VMM process ended without a word.
-                Ok(None) => {
-                    let status = self.reap()?;
-                    self.stopped = Some(unannounced(status));
-                }
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.kill();
-                    let reason = format!("the machine's process sent nonsense: {error}");
-                    self.stopped = Some(StopReason::Failed(reason));
-                }
-                Err(error) => return Err(error.into()),
+            if let Some(event) = self.take_report()? {
+                return Ok(event);
             }
         }
+    }
+
+    /// Take one report in; most are no event.
+    fn take_report(&mut self) -> Result<Option<Event>, EventError> {
+        match self.channel.receive::<Report>() {
+            Ok(Some((Report::Child, fds))) => self.children.extend(fds),
+            Ok(Some((Report::Ready, _))) => return Ok(Some(Event::Ready)),
+            Ok(Some((Report::Stopped(reason), _))) => {
+                self.reap()?;
+                self.stopped = Some(reason);
+            }
+            // The VMM process ended without a word.
+            Ok(None) => {
+                let status = self.reap()?;
+                self.stopped = Some(unannounced(status));
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.kill();
+                let reason = format!("the machine's process sent nonsense: {error}");
+                self.stopped = Some(StopReason::Failed(reason));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    /// The next event, if it comes within this time.
+    pub fn next_event_within(&mut self, limit: Duration) -> Result<Option<Event>, EventError> {
+        let end = Instant::now() + limit;
+        while self.stopped.is_none() {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, timeout) {
+                Ok(0) => return Ok(None),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(io::Error::from(errno).into()),
+                Ok(_) => {
+                    if let Some(event) = self.take_report()? {
+                        return Ok(Some(event));
+                    }
+                }
+            }
+        }
+        self.next_event().map(Some)
     }
 
     /// The VMM process.

@@ -11,6 +11,7 @@ mod requests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Instant;
 
 use guest_agent::protocol::{AgentError, ErrorKind, Exec, Response};
@@ -109,6 +110,8 @@ pub struct Agent {
     /// Whether the writable layer is new and waits for a container.
     sealed: bool,
     container: Option<Container>,
+    /// Sockets of the container that lead to the host.
+    sockets: BTreeMap<String, UnixListener>,
     /// Processes to start when others have started, with their connections.
     queue: VecDeque<(u64, Box<Exec>)>,
     /// Connections that wait for the shutdown to finish.
@@ -137,6 +140,7 @@ impl Agent {
             merged: None,
             sealed: false,
             container: None,
+            sockets: BTreeMap::new(),
             queue: VecDeque::new(),
             shutdown: Vec::new(),
         };

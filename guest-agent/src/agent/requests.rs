@@ -11,7 +11,9 @@ use guest_agent::protocol::{
 use super::connection::RequestFrame;
 use super::process::{Process, Role};
 use super::{Agent, Source, no_such_process};
+use crate::container::relay;
 use crate::container::spawn::{self, Container, Spawned};
+use crate::container::work::Beside;
 use crate::error::{Result, guest, invalid, reason};
 use crate::network;
 use crate::storage::devices::Devices;
@@ -95,6 +97,7 @@ impl Agent {
         }
         self.sealed = false;
         self.setup.cgroup.limit(&start.spec.linux.resources)?;
+        self.sockets = relay::listen(&start.sockets)?;
         let spawned = spawn::start(start, &self.setup.common, &self.setup.cgroup)?;
         self.container = Some(Container {
             init: Rc::clone(&spawned.child),
@@ -149,8 +152,18 @@ impl Agent {
             }
         };
         let merged = self.merged.insert(merged);
-        let cgroup = self.setup.cgroup.path();
-        let spawned = spawn::work(work, self.container.as_ref(), merged, cgroup)?;
+        let listener =
+            match &work.task {
+                Task::Relay { socket } => Some(self.sockets.get(socket).ok_or_else(|| {
+                    no_such_process(format!("the container has no socket {socket}"))
+                })?),
+                _ => None,
+            };
+        let beside = Beside {
+            cgroup: self.setup.cgroup.path(),
+            listener,
+        };
+        let spawned = spawn::work(work, self.container.as_ref(), merged, beside)?;
         self.adopt(connection, Role::Work, spawned)
     }
 

@@ -14,6 +14,7 @@ pub mod masks;
 pub mod mounts;
 pub mod program;
 pub mod pty;
+pub mod relay;
 pub mod report;
 pub mod root;
 pub mod rootfs;

@@ -11,12 +11,14 @@ use std::path::{Component, Path, PathBuf};
 
 use guest_agent::parse::mount_options::{self, attr};
 use guest_agent::protocol::runtime::Mount;
-use guest_agent::protocol::{ProvidedFile, Share, Start, Tree};
+use guest_agent::protocol::{ProvidedFile, ProvidedSocket, Share, Start, Tree, TreeSource};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::unistd::{Gid, Uid, fchown};
 
 use super::copy_up;
+use super::relay::SOCKETS;
 use super::root::{Kind, Root};
 use crate::error::{Result, guest, invalid, reason};
 use crate::storage::{TREES, filesystem};
@@ -37,6 +39,7 @@ enum Source<'a> {
     Share(&'a Share),
     Tree(&'a Tree),
     File(usize, &'a ProvidedFile),
+    Socket(&'a ProvidedSocket),
 }
 
 /// Mounts everything that `start` names below `root`.
@@ -53,6 +56,9 @@ pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
     }
     for (index, file) in start.files.iter().enumerate() {
         all.push((PathBuf::from(&file.path), Source::File(index, file)));
+    }
+    for socket in &start.sockets {
+        all.push((PathBuf::from(&socket.path), Source::Socket(socket)));
     }
     for (destination, _) in &all {
         if !destination.is_absolute() {
@@ -85,6 +91,14 @@ pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
                 let source = source.map_err(|e| guest("cannot open a provided file", reason(e)))?;
                 let tree = clone(&source, false, &file.path)?;
                 place(&tree, root, Path::new(&file.path), Kind::File)?;
+            }
+            Source::Socket(socket) => {
+                let missing =
+                    |e| guest(format!("cannot find the socket {}", socket.name), reason(e));
+                let sockets = Root::open(SOCKETS).map_err(missing)?;
+                let source = sockets.lookup(Path::new(&socket.name)).map_err(missing)?;
+                let tree = clone(&source, false, &socket.path)?;
+                place(&tree, root, Path::new(&socket.path), Kind::File)?;
             }
         }
     }
@@ -199,6 +213,10 @@ fn share_mount(share: &Share, root: &Root, tags: &mut BTreeMap<String, Root>) ->
     if share.copy_up && directory {
         copy_up::fill(root, Path::new(&share.destination), &source)?;
     }
+    if let Some(from) = share.fill.as_ref().filter(|_| directory) {
+        let (whole, subpath) = brought(from)?;
+        copy_up::fill(&whole, subpath, &source)?;
+    }
     let tree = clone(&source, false, &share.destination)?;
     if share.read_only {
         set_attributes(tree.as_fd(), attr::RDONLY, 0, false)
@@ -207,16 +225,28 @@ fn share_mount(share: &Share, root: &Root, tags: &mut BTreeMap<String, Root>) ->
     place(&tree, root, Path::new(&share.destination), kind)
 }
 
-/// Binds a tree that the host brought.
-fn tree_mount(tree: &Tree, root: &Root) -> Result<()> {
-    let missing = |e| guest(format!("cannot find {} to mount", tree.subpath), reason(e));
-    let path = CString::new(format!("{TREES}/{}", tree.name)).unwrap_or_default();
-    let whole = Root::open(&path).map_err(missing)?;
-    let subpath = match tree.subpath.trim_start_matches('/') {
+/// A tree that the host brought, and what of it is meant.
+fn brought(source: &TreeSource) -> Result<(Root, &Path)> {
+    let path = CString::new(format!("{TREES}/{}", source.name)).unwrap_or_default();
+    let whole = Root::open(&path)
+        .map_err(|e| guest(format!("cannot find the tree {}", source.name), reason(e)))?;
+    let subpath = match source.subpath.trim_start_matches('/') {
         "" => ".",
         path => path,
     };
-    let source = whole.lookup(Path::new(subpath)).map_err(missing)?;
+    Ok((whole, Path::new(subpath)))
+}
+
+/// Binds a tree that the host brought.
+fn tree_mount(tree: &Tree, root: &Root) -> Result<()> {
+    let missing = |e| {
+        guest(
+            format!("cannot find {} to mount", tree.source.subpath),
+            reason(e),
+        )
+    };
+    let (whole, subpath) = brought(&tree.source)?;
+    let source = whole.lookup(subpath).map_err(missing)?;
     let mode = fstat(&source).map_err(missing)?.st_mode;
     let directory = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
     let mounted = clone(&source, false, &tree.destination)?;
@@ -250,9 +280,11 @@ fn write_files(files: &[ProvidedFile]) -> Result<Option<Root>> {
             Mode::from_bits_truncate(0o600),
         )
         .map_err(|e| failed(e.into()))?;
+        let (owner, group) = (Uid::from_raw(file.uid), Gid::from_raw(file.gid));
+        fchown(&fd, Some(owner), Some(group)).map_err(|e| failed(e.into()))?;
         fchmod(&fd, mode).map_err(|e| failed(e.into()))?;
         std::fs::File::from(fd)
-            .write_all(file.content.as_bytes())
+            .write_all(&file.content)
             .map_err(failed)?;
     }
     Ok(Some(Root::from_fd(tmpfs)))

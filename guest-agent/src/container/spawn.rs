@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::rc::Rc;
 
 use guest_agent::protocol::{Exec, Start, Stdio, Task, Work};
@@ -17,6 +16,7 @@ use nix::unistd::pipe2;
 use super::cgroup::Cgroup;
 use super::launch::{Common, Launch, Streams, set_oom_score};
 use super::report::{self, Reporter, Reports};
+use super::work::Beside;
 use super::{pty, rootfs, work};
 use crate::error::{Result, guest, invalid, reason};
 use crate::storage::layers::Merged;
@@ -242,14 +242,17 @@ pub fn work(
     work: &Work,
     container: Option<&Container>,
     merged: &Merged,
-    cgroup: &Path,
+    beside: Beside<'_>,
 ) -> Result<Spawned> {
-    let takes_input = matches!(work.task, Task::Extract { .. } | Task::Fill { .. });
+    let takes_input = matches!(
+        work.task,
+        Task::Extract { .. } | Task::Fill { .. } | Task::Relay { .. }
+    );
     let (ends, streams) = pipes(takes_input).map_err(failed)?;
     let (reports, reporter) = report::channel().map_err(failed)?;
     let Some(child) = task::clone(0, None).map_err(failed)? else {
         be_child(&reporter, || {
-            work::run(work, container, merged, cgroup, streams, &reporter)
+            work::run(work, container, merged, beside, streams, &reporter)
         })
     };
     drop(streams);

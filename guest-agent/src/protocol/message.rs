@@ -49,6 +49,9 @@ pub struct Storage {
     pub layers: Vec<BlockDevice>,
     /// The writable ext4 layer; without one, the upper directory is a tmpfs.
     pub writable: Option<BlockDevice>,
+    /// Nothing written has to survive the guest: `fsync` in the container returns at once.
+    #[serde(default)]
+    pub transient: bool,
     /// An EROFS image with the static emulators of [`Storage::binfmt`].
     pub emulators: Option<BlockDevice>,
     /// Foreign architectures to register before the container's root is in place.
@@ -63,10 +66,8 @@ pub struct Storage {
 /// A tree beside the container's files, mounted into the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
-    /// As [`super::Task::Fill`] called it.
-    pub name: String,
-    /// What of it to mount; all when empty.
-    pub subpath: String,
+    /// What to mount.
+    pub source: TreeSource,
     /// Absolute path in the container; created when missing.
     pub destination: String,
     /// Whether writes are refused.
@@ -112,6 +113,18 @@ pub struct Share {
     /// Whether an empty share is first filled with what the image has at the destination.
     #[serde(default)]
     pub copy_up: bool,
+    /// Whether an empty share is first filled with a tree that [`super::Task::Fill`] brought.
+    #[serde(default)]
+    pub fill: Option<TreeSource>,
+}
+
+/// A tree beside the container's files, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeSource {
+    /// As [`super::Task::Fill`] called it.
+    pub name: String,
+    /// What of it; all when empty.
+    pub subpath: String,
 }
 
 /// A file that the agent writes into the container's root before its first process, and
@@ -120,10 +133,33 @@ pub struct Share {
 pub struct ProvidedFile {
     /// Absolute path in the container, such as `/etc/hosts`.
     pub path: String,
-    /// Its content.
-    pub content: String,
+    /// Its content; any bytes.
+    #[serde(with = "super::bytes")]
+    pub content: Vec<u8>,
     /// Permission bits.
     pub mode: u32,
+    /// Owner.
+    #[serde(default)]
+    pub uid: u32,
+    /// Group.
+    #[serde(default)]
+    pub gid: u32,
+}
+
+/// A socket in the container that leads to the host: each connection to it is handed to one
+/// [`super::Task::Relay`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvidedSocket {
+    /// What relays call it: letters and digits.
+    pub name: String,
+    /// Absolute path in the container.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// Assemble the root and start the first process.
@@ -146,6 +182,9 @@ pub struct Start {
     pub network: Vec<super::Interface>,
     /// Files provided by hull: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`.
     pub files: Vec<ProvidedFile>,
+    /// Sockets that lead to the host.
+    #[serde(default)]
+    pub sockets: Vec<ProvidedSocket>,
     /// Run the process under a minimal init that forwards signals and reaps (`--init`).
     pub init: bool,
     /// `architecture` of the image's platform in OCI's names (`amd64`, `arm64`, …), for

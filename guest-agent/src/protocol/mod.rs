@@ -11,6 +11,7 @@
 //! listener stands it connects once to [`READY_PORT`] on the host and closes: readiness is
 //! an event, never polled.
 
+mod bytes;
 mod frame;
 mod message;
 mod network;
@@ -26,7 +27,7 @@ pub use network::*;
 pub use work::*;
 
 /// Changes whenever an older peer could misread a frame or a message.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The vsock port on which the agent listens in the guest.
 pub const AGENT_PORT: u32 = 1024;

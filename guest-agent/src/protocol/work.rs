@@ -57,6 +57,13 @@ pub enum Task {
         /// Letters and digits.
         name: String,
     },
+    /// Waits for a connection to one of [`super::Start::sockets`] and becomes it: what comes
+    /// from it is `Stdout`, what goes to it `Stdin`. It ends with the connection, or with
+    /// `StdinClose`.
+    Relay {
+        /// The socket's name.
+        socket: String,
+    },
     /// The container's processes, a [`ProcessInfo`] as JSON per line.
     Processes,
     /// What the container uses: a [`Usage`] as JSON.

@@ -259,6 +259,23 @@ impl Guest {
         self.request(Request::Signal(Signal { process, signal })).1
     }
 
+    /// A path of the agent's own tree, as this machine sees it, once it is there.
+    pub fn inside(&self, path: &str) -> PathBuf {
+        let children = |pid: &str| {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            children.unwrap_or_default()
+        };
+        let mut pids = vec![self.agent.id().to_string()];
+        while let Some(pid) = pids.pop() {
+            let found = PathBuf::from(format!("/proc/{pid}/root{path}"));
+            if found.exists() {
+                return found;
+            }
+            pids.extend(children(&pid).split_whitespace().map(str::to_owned));
+        }
+        panic!("the agent has no {path}");
+    }
+
     /// The machine's own view of the writable disk.
     pub fn disk(&self) -> PathBuf {
         self.work.path().join("disk")

@@ -17,8 +17,10 @@ const NOTHING: &dyn Fn(&Path) = &|_| {};
 fn file(path: &str, content: &str) -> ProvidedFile {
     ProvidedFile {
         path: path.to_owned(),
-        content: content.to_owned(),
+        content: content.into(),
         mode: 0o644,
+        uid: 0,
+        gid: 0,
     }
 }
 

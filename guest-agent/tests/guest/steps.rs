@@ -1,11 +1,13 @@
 //! Several containers one after the other, each on top of what the last one wrote.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use guest_agent::protocol::{
-    FrameKind, Layering, ProvidedFile, Request, Response, Storage, Task, Tree, Work, write_frame,
+    FrameKind, Layering, ProvidedFile, ProvidedSocket, Request, Response, Storage, Task, Tree,
+    TreeSource, Work, read_frame, write_frame,
 };
 
 use crate::harness::{Guest, possible};
@@ -118,24 +120,76 @@ fn what_is_mounted_leaves_nothing() {
 
     let mut request = shell(
         "cat /a/b/file; stat -c '%a %u %g %Y' /a/b/file; echo x > /a/b/file; echo y > /tmp/t/file;
-         cat /tmp/t/file /run/secrets/s; ls /x/y; echo kept > /kept",
+         cat /tmp/t/file; od -An -tx1 /run/secrets/s; stat -c '%a %u %g' /run/secrets/s; ls /x/y; echo kept > /kept",
     );
     let tree = |destination: &str, read_only| Tree {
-        name: "t1".to_owned(),
-        subpath: "/sub".to_owned(),
+        source: TreeSource {
+            name: "t1".to_owned(),
+            subpath: "/sub".to_owned(),
+        },
         destination: destination.to_owned(),
         read_only,
     };
     request.storage.trees = vec![tree("/a/b", true), tree("/tmp/t", false)];
     request.files.push(ProvidedFile {
         path: "/run/secrets/s".to_owned(),
-        content: "hidden\n".to_owned(),
+        content: b"hidden\xff\0".to_vec(),
         mode: 0o400,
+        uid: 7,
+        gid: 8,
     });
     let outcome = guest.run(request);
-    assert_eq!(outcome.text(), "tree640 7 8 5\ny\nhidden\n");
+    assert_eq!(
+        outcome.text(),
+        "tree640 7 8 5\ny\n 68 69 64 64 65 6e ff 00\n400 7 8\n"
+    );
     let errors = String::from_utf8(outcome.stderr).unwrap();
     assert!(errors.contains("Read-only file system"), "{errors}");
     let found = layer(&guest, &["/a/b", "/tmp/t", "/run/secrets/s"]);
     assert_eq!(found, ["kept 1000 kept", "tmp/ 1000 "]);
+}
+
+#[test]
+fn a_socket_leads_to_the_host_as_often_as_it_wants() {
+    if !possible() {
+        return;
+    }
+    let guest = Guest::with_layers(&[&|_| {}], true);
+    let mut request = shell("stat -c '%F %a %u %g' /run/s");
+    request.storage.writable = Some(writable());
+    request.sockets.push(ProvidedSocket {
+        name: "one".to_owned(),
+        path: "/run/s".to_owned(),
+        mode: 0o600,
+        uid: 0,
+        gid: 7,
+    });
+    assert_eq!(guest.run(request).text(), "socket 600 0 7\n");
+    let relay = |socket: &str| {
+        let socket = socket.to_owned();
+        guest.request(work(Task::Relay { socket }))
+    };
+    for question in ["one", "two"] {
+        let (mut relay, response) = relay("one");
+        assert!(matches!(response, Response::Ok { .. }), "{response:?}");
+        let mut client = UnixStream::connect(guest.inside("/sockets/one")).unwrap();
+        client.write_all(question.as_bytes()).unwrap();
+        let asked = read_frame(&mut relay).unwrap().unwrap();
+        assert_eq!(asked.kind, FrameKind::Stdout);
+        assert_eq!(asked.payload, question.as_bytes());
+        write_frame(&mut relay, FrameKind::Stdin, b"answer").unwrap();
+        write_frame(&mut relay, FrameKind::StdinClose, &[]).unwrap();
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "answer");
+        assert_eq!(stream_out(relay).exit.code, 0);
+    }
+    // One that nobody connects to ends when the host says so, and holds nothing up then.
+    let (mut idle, _) = relay("one");
+    write_frame(&mut idle, FrameKind::StdinClose, &[]).unwrap();
+    assert_eq!(stream_out(idle).exit.code, 0);
+    assert_eq!(layer(&guest, &["/run/s"]), [""; 0]);
+    seal(&guest);
+    let (_, response) = relay("two");
+    assert!(matches!(response, Response::Error(_)), "{response:?}");
 }

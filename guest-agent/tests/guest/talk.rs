@@ -56,6 +56,7 @@ pub fn start(arguments: &[&str]) -> Start {
         groups: Vec::new(),
         network: Vec::new(),
         files: Vec::new(),
+        sockets: Vec::new(),
         init: false,
         architecture: if cfg!(target_arch = "x86_64") {
             "amd64"

@@ -9,12 +9,14 @@ mod unpack;
 
 pub use mode::Mode;
 pub use place::Placer;
-pub use unpack::{Archive, read_archive, unpack};
+pub use unpack::{Archive, is_compressed, read_archive, unpack};
 
 use std::io;
 use std::sync::Arc;
 
-use super::files::{FileError, Ignore, Node, SharedTree, glob, is_pattern, names, resolve};
+use super::files::{
+    FileError, Ignore, Node, SharedTree, check_depth, glob, is_pattern, names, resolve,
+};
 use super::layer::{Content, Kind};
 use crate::image::erofs::FileType;
 
@@ -226,6 +228,7 @@ fn tree_into(
     target: &[Vec<u8>],
     options: &Options,
 ) -> Result<(), CopyError> {
+    check_depth(&path.join(&b'/'))?;
     for (name, node) in tree.children(directory)? {
         let inner = [path, std::slice::from_ref(&name)].concat();
         let there = [target, std::slice::from_ref(&name)].concat();

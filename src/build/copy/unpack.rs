@@ -1,7 +1,7 @@
 //! `ADD` of an archive: its files become the layer's.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::io::{self, BufReader, Cursor, Read, Write};
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
@@ -17,6 +17,9 @@ const HEAD: usize = 512;
 /// The most that an archive may unpack to.
 const MAX_UNPACKED: u64 = 64 << 30;
 
+/// The longest path, as long as one that programs can use.
+const MAX_PATH: usize = 4096;
+
 /// An archive that is about to be unpacked.
 pub struct Archive {
     input: Box<dyn Read>,
@@ -29,18 +32,7 @@ impl Archive {
     ) -> Result<Option<Self>, CopyError> {
         let mut file = open()?;
         let head = read_head(&mut file)?;
-        let whole = BufReader::new(Cursor::new(head.clone()).chain(file));
-        let mut input: Box<dyn Read> = match () {
-            () if head.starts_with(b"\x1f\x8b\x08") => Box::new(MultiGzDecoder::new(whole)),
-            () if head.starts_with(b"\x28\xb5\x2f\xfd") => {
-                Box::new(zstd::Decoder::with_buffer(whole)?)
-            }
-            () if head.starts_with(b"\xfd7zXZ\0") => {
-                Box::new(liblzma::bufread::XzDecoder::new(whole))
-            }
-            () if head.starts_with(b"BZh") => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
-            () => Box::new(whole),
-        };
+        let mut input = decompressed(&head, Cursor::new(head.clone()).chain(file))?;
         // What is compressed need not be an archive: then it is copied as it is.
         let Ok(head) = read_head(&mut input) else {
             return Ok(None);
@@ -49,6 +41,27 @@ impl Archive {
             input: Box::new(Cursor::new(head).chain(input)),
         }))
     }
+}
+
+/// The compressions' marks.
+const MARKS: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"];
+
+/// Whether bytes are the begin of something compressed.
+pub fn is_compressed(head: &[u8]) -> bool {
+    MARKS.iter().any(|mark| head.starts_with(mark))
+}
+
+/// What is compressed in `input`, which begins with `head`; itself, when it is not.
+fn decompressed(head: &[u8], input: impl Read + Send + 'static) -> io::Result<Box<dyn Read>> {
+    let whole = BufReader::new(input);
+    let [gzip, zstd, xz, bzip2] = MARKS;
+    Ok(match () {
+        () if head.starts_with(gzip) => Box::new(MultiGzDecoder::new(whole)),
+        () if head.starts_with(zstd) => Box::new(zstd::Decoder::with_buffer(whole)?),
+        () if head.starts_with(xz) => Box::new(liblzma::bufread::XzDecoder::new(whole)),
+        () if head.starts_with(bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
+        () => Box::new(whole),
+    })
 }
 
 fn read_head(input: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -77,14 +90,14 @@ fn is_tar(head: &[u8]) -> bool {
 
 /// The files of an archive that is one whatever its first bytes are; their contents go into
 /// `spool`.
-pub fn read_archive(input: Box<dyn Read>, shown: &str, spool: File) -> Result<Entries, CopyError> {
+pub fn read_archive(
+    mut input: Box<dyn Read + Send>,
+    shown: &str,
+    spool: File,
+) -> Result<Entries, CopyError> {
     let failed = |error| CopyError::Archive(shown.to_owned(), error);
-    let mut input = BufReader::new(input);
-    let gzip = input.fill_buf().map_err(failed)?.starts_with(b"\x1f\x8b");
-    let input: Box<dyn Read> = match gzip {
-        true => Box::new(MultiGzDecoder::new(input)),
-        false => Box::new(input),
-    };
+    let head = read_head(&mut input).map_err(failed)?;
+    let input = decompressed(&head, Cursor::new(head.clone()).chain(input)).map_err(failed)?;
     let mut placer = Placer::new(None, Some((0, 0)), i64::MAX);
     unpack(&mut placer, &[], Archive { input }, shown, None, spool)?;
     Ok(placer.finish())
@@ -111,7 +124,12 @@ pub fn unpack(
     let mut at = 0;
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
-        let path = names(&entry.path_bytes());
+        let bytes = entry.path_bytes();
+        if bytes.len() > MAX_PATH {
+            return Err(failed(io::Error::other("a path in it is too long")));
+        }
+        let path = names(&bytes);
+        drop(bytes);
         if path.iter().any(|name| name == b"..") || path.iter().any(|name| name.contains(&0)) {
             let error = io::Error::other("a name in it leads out of the destination");
             return Err(failed(error));

@@ -9,6 +9,7 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 const MAX_DEPTH: usize = 32;
 /// The longest result.
 const MAX_RESULT: usize = 4 << 20;
+const TOO_LONG: &str = "the result is too long, the limit is 4 MiB";
 
 /// Replaces variables in `word` and takes quotes away.
 pub fn word(word: &str, escape: char, lookup: Lookup<'_>) -> Result<String, String> {
@@ -85,7 +86,7 @@ impl Expander<'_> {
                 c => out.push(c),
             }
             if out.len() > MAX_RESULT {
-                return Err("the result is too long, the limit is 4 MiB".to_owned());
+                return Err(TOO_LONG.to_owned());
             }
         }
         match end {
@@ -193,12 +194,12 @@ impl Expander<'_> {
             '#' if !colon => {
                 let longest = self.eat('#');
                 let pattern = self.until(Some('}'))?;
-                Ok(cut(&value, &pattern, longest, false))
+                cut(&value, &pattern, longest, false)
             }
             '%' if !colon => {
                 let longest = self.eat('%');
                 let pattern = self.until(Some('}'))?;
-                Ok(cut(&value, &pattern, longest, true))
+                cut(&value, &pattern, longest, true)
             }
             '/' if !colon => {
                 let all = self.eat('/');
@@ -207,7 +208,7 @@ impl Expander<'_> {
                     Some('/') => self.until(Some('}'))?,
                     _ => String::new(),
                 };
-                Ok(replace(&value, &pattern, &with, all))
+                replace(&value, &pattern, &with, all)
             }
             other => {
                 let colon = if colon { ":" } else { "" };
@@ -237,43 +238,32 @@ impl Expander<'_> {
 }
 
 /// The value without the part at its begin, or end, that the pattern matches.
-fn cut(value: &str, pattern: &str, longest: bool, at_end: bool) -> String {
-    let characters: Vec<char> = value.chars().collect();
-    let pattern: Vec<char> = pattern.chars().collect();
-    let count = characters.len();
-    let mut lengths: Vec<usize> = (0..=count).collect();
-    if longest {
-        lengths.reverse();
+fn cut(value: &str, pattern: &str, longest: bool, at_end: bool) -> Result<String, String> {
+    let mut characters: Vec<char> = value.chars().collect();
+    let mut pattern = Glob::new(pattern)?;
+    if at_end {
+        characters.reverse();
+        pattern.0.reverse();
     }
-    for length in lengths {
-        let (piece, rest) = match at_end {
-            false => characters.split_at(length),
-            true => {
-                let (rest, piece) = characters.split_at(count - length);
-                (piece, rest)
-            }
-        };
-        if matches(&pattern, piece) {
-            return rest.iter().collect();
-        }
+    let length = pattern.prefix(&characters, longest)?.unwrap_or(0);
+    characters.drain(..length);
+    if at_end {
+        characters.reverse();
     }
-    value.to_owned()
+    Ok(characters.into_iter().collect())
 }
 
 /// The value with the pattern's first match, or all, replaced; matches are as long as can be.
-fn replace(value: &str, pattern: &str, with: &str, all: bool) -> String {
+fn replace(value: &str, pattern: &str, with: &str, all: bool) -> Result<String, String> {
     let characters: Vec<char> = value.chars().collect();
-    let pattern: Vec<char> = pattern.chars().collect();
+    let pattern = Glob::new(pattern)?;
     let mut out = String::new();
     let mut at = 0;
     while at < characters.len() {
-        let found = (at + 1..=characters.len())
-            .rev()
-            .find(|end| matches(&pattern, &characters[at..*end]));
-        match found {
-            Some(end) if out.len() <= MAX_RESULT => {
+        match pattern.prefix(&characters[at..], true)? {
+            Some(length) if length > 0 => {
                 out.push_str(with);
-                at = end;
+                at += length;
                 if !all {
                     break;
                 }
@@ -283,40 +273,95 @@ fn replace(value: &str, pattern: &str, with: &str, all: bool) -> String {
                 at += 1;
             }
         }
-    }
-    out.extend(&characters[at..]);
-    out
-}
-
-/// Whether a shell's pattern of `*`, `?` and `\` matches the whole text.
-fn matches(pattern: &[char], text: &[char]) -> bool {
-    // The last star seen and how much it has taken: enough to go back to, and linear in both.
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        let step = match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-                continue;
-            }
-            Some('?') => 1,
-            Some('\\') if pattern.get(p + 1) == Some(&text[t]) => 2,
-            Some(c) if *c == text[t] => 1,
-            _ => 0,
-        };
-        if step > 0 {
-            p += step;
-            t += 1;
-        } else if let Some((at, taken)) = star {
-            star = Some((at, taken + 1));
-            p = at + 1;
-            t = taken + 1;
-        } else {
-            return false;
+        if out.len() > MAX_RESULT {
+            return Err(TOO_LONG.to_owned());
         }
     }
-    pattern[p..].iter().all(|c| *c == '*')
+    out.extend(&characters[at..]);
+    Ok(out)
+}
+
+/// The longest pattern, in characters.
+const MAX_PATTERN: usize = 256;
+/// The longest value that a pattern with a star is looked for in, in characters: the time that
+/// it takes grows with the square.
+const MAX_VALUE: usize = 4 << 10;
+
+/// A shell's pattern of `*`, `?` and `\`.
+struct Glob(Vec<Part>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Any,
+    One,
+    Just(char),
+}
+
+impl Glob {
+    fn new(pattern: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut characters = pattern.chars();
+        while let Some(c) = characters.next() {
+            parts.push(match c {
+                '*' => Part::Any,
+                '?' => Part::One,
+                '\\' => Part::Just(characters.next().unwrap_or('\\')),
+                c => Part::Just(c),
+            });
+        }
+        match parts.len() > MAX_PATTERN {
+            true => Err(format!(
+                "the pattern is too long, the limit is {MAX_PATTERN} characters"
+            )),
+            false => Ok(Self(parts)),
+        }
+    }
+
+    /// How much of the text's begin it matches: the most or the least.
+    fn prefix(&self, text: &[char], longest: bool) -> Result<Option<usize>, String> {
+        if text.len() > MAX_VALUE && self.0.contains(&Part::Any) {
+            return Err(format!(
+                "the value is too long for a pattern, the limit is {MAX_VALUE} characters"
+            ));
+        }
+        // All places of the pattern that the text so far can have come to.
+        let mut places = vec![false; self.0.len() + 1];
+        let mut next = places.clone();
+        places[0] = true;
+        self.pass_stars(&mut places);
+        let mut found = None;
+        for length in 0..=text.len() {
+            if places[self.0.len()] {
+                found = Some(length);
+                if !longest {
+                    break;
+                }
+            }
+            let Some(c) = text.get(length).filter(|_| places.contains(&true)) else {
+                break;
+            };
+            next.fill(false);
+            for (at, part) in self.0.iter().enumerate().filter(|(at, _)| places[*at]) {
+                match part {
+                    Part::Any => next[at] = true,
+                    Part::One => next[at + 1] = true,
+                    Part::Just(wanted) => next[at + 1] |= wanted == c,
+                }
+            }
+            self.pass_stars(&mut next);
+            std::mem::swap(&mut places, &mut next);
+        }
+        Ok(found)
+    }
+
+    /// A star can also be nothing.
+    fn pass_stars(&self, places: &mut [bool]) {
+        for (at, part) in self.0.iter().enumerate() {
+            if places[at] && *part == Part::Any {
+                places[at + 1] = true;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -394,6 +439,16 @@ mod tests {
     }
 
     #[test]
+    fn long_values_are_not_searched_without_an_end() {
+        let long = "a".repeat(MAX_VALUE + 1);
+        assert!(cut(&long, "*b", true, false).is_err());
+        assert!(replace(&long, "*b", "", true).is_err());
+        let fitting = "a".repeat(MAX_VALUE);
+        assert_eq!(replace(&fitting, "a*b", "", true).unwrap(), fitting);
+        assert!(cut("a", &"?".repeat(MAX_PATTERN + 1), true, false).is_err());
+    }
+
+    #[test]
     fn quotes_mean_nothing_in_a_heredoc() {
         let result = text("'$A' \"x\" \\$A \\n", '\\', &value).unwrap();
         assert_eq!(result, "'abc' \"x\" $A \\n");
@@ -422,7 +477,10 @@ mod tests {
                 }
             }
             let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-            prop_assert_eq!(matches(&p, &t), slow(&p, &t));
+            let matching: Vec<usize> = (0..=t.len()).filter(|end| slow(&p, &t[..*end])).collect();
+            let glob = Glob::new(&pattern).unwrap();
+            prop_assert_eq!(glob.prefix(&t, true).unwrap(), matching.last().copied());
+            prop_assert_eq!(glob.prefix(&t, false).unwrap(), matching.first().copied());
         }
     }
 }

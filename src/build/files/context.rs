@@ -122,6 +122,7 @@ impl Context {
     }
 
     fn list(&self, path: &Path) -> Result<Vec<Vec<u8>>, FileError> {
+        super::check_depth(&path.relative)?;
         let entries = fs::read_dir(self.host(path)).map_err(|e| Self::failed(path, e))?;
         let mut names = entries
             .map(|entry| Ok(entry?.file_name().into_vec()))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use super::{FileError, Ignore, Meta, Node, Tree, Where, find};
+use super::{FileError, Ignore, Meta, Node, Tree, Where};
 use crate::build::layer::{Entries, Entry, Kind};
 use crate::image::ImageError;
 use crate::image::erofs::{FileType, Xattrs};
@@ -14,9 +14,6 @@ pub struct EntriesTree {
     entries: BTreeMap<Vec<u8>, Entry>,
     ignore: Ignore,
 }
-
-/// The most that is read into memory of one file.
-const MAX_SMALL: u64 = 16 << 20;
 
 impl EntriesTree {
     /// The files of an archive.
@@ -30,17 +27,6 @@ impl EntriesTree {
     /// The same without what these rules leave out.
     pub fn ignoring(self, ignore: Ignore) -> Self {
         Self { ignore, ..self }
-    }
-
-    /// The content of a file that ought to be small.
-    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
-        let Some(node) = find(self, path.as_bytes())? else {
-            return Ok(None);
-        };
-        let mut content = Vec::new();
-        let read = self.open(&node)?.take(MAX_SMALL).read_to_end(&mut content);
-        read.map_err(|error| ImageError::io("read the context", error))?;
-        Ok(Some(content))
     }
 
     fn entry(&self, node: &Node) -> Option<&Entry> {

@@ -14,7 +14,7 @@ pub use context::{Context, ContextError};
 pub use entries::EntriesTree;
 pub use image::ImageTree;
 pub use pattern::{Ignore, Pattern, is_pattern};
-pub use resolve::{Place, find, glob, names, resolve};
+pub use resolve::{Place, find, glob, names, read_small, resolve};
 
 use crate::image::ImageError;
 use crate::image::erofs::{FileType, Xattrs};
@@ -37,6 +37,30 @@ pub enum FileError {
     /// A pattern that makes no sense.
     #[error("{0:?} is not a pattern: {1}")]
     Pattern(String, &'static str),
+    /// Directories in directories, more than anybody needs.
+    #[error("{0}: directories are too deep in each other, the limit is {MAX_DEPTH}")]
+    Deep(String),
+    /// Reading failed.
+    #[error("cannot read {0}: {1}")]
+    Read(String, std::io::Error),
+}
+
+/// How deep directories may lie in each other: walking through them must not need a stack without
+/// bounds.
+pub const MAX_DEPTH: usize = 512;
+
+/// Refuses a path that is too deep.
+pub fn check_depth(path: &[u8]) -> Result<(), FileError> {
+    match path.split(|b| *b == b'/').count() > MAX_DEPTH {
+        true => {
+            let begin = path.get(..80).unwrap_or(path);
+            Err(FileError::Deep(format!(
+                "{}…",
+                String::from_utf8_lossy(begin)
+            )))
+        }
+        false => Ok(()),
+    }
 }
 
 /// What is known of a file.

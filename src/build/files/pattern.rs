@@ -115,23 +115,35 @@ fn class(characters: &mut Characters<'_>) -> Result<Part, &'static str> {
 
 /// Whether the pattern's names match the path's names, all of them.
 fn matches_path(pattern: &[Pattern], path: &[&[u8]]) -> bool {
-    match (pattern.split_first(), path.split_first()) {
-        (None, None) => true,
-        (None, Some(_)) => false,
-        (Some((first, rest)), _) if first.is_any_depth() => {
-            (0..=path.len()).any(|skip| matches_path(rest, &path[skip..]))
+    // As within a name: only the last `**` can need another try.
+    let (mut p, mut n) = (0, 0);
+    let mut depth: Option<(usize, usize)> = None;
+    while let Some(name) = path.get(n) {
+        match pattern.get(p) {
+            Some(part) if part.is_any_depth() => {
+                depth = Some((p, n));
+                p += 1;
+                continue;
+            }
+            Some(part) if part.matches(name) => {
+                p += 1;
+                n += 1;
+                continue;
+            }
+            _ => {}
         }
-        (Some(_), None) => false,
-        (Some((first, rest)), Some((name, names))) => {
-            first.matches(name) && matches_path(rest, names)
-        }
+        let Some((at, taken)) = depth else {
+            return false;
+        };
+        depth = Some((at, taken + 1));
+        p = at + 1;
+        n = taken + 1;
     }
+    pattern[p..].iter().all(Pattern::is_any_depth)
 }
 
 /// The most rules of one file.
 const MAX_RULES: usize = 10_000;
-/// The most `**` of one rule: each multiplies the work.
-const MAX_DEPTHS: usize = 8;
 
 /// What a `.dockerignore` leaves out.
 #[derive(Debug, Clone, Default)]
@@ -173,9 +185,7 @@ impl Ignore {
         if parts.is_empty() {
             return Ok(());
         }
-        if parts.iter().filter(|part| **part == "**").count() > MAX_DEPTHS
-            || self.rules.len() >= MAX_RULES
-        {
+        if self.rules.len() >= MAX_RULES {
             return Err(FileError::Pattern(pattern.to_owned(), "there are too many"));
         }
         let parts = parts

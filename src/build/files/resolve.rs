@@ -1,6 +1,9 @@
 //! From a path to a file, with links followed inside the tree's root only.
 
-use super::{FileError, Node, Pattern, Tree, is_pattern};
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use super::{FileError, Node, Pattern, Tree, check_depth, is_pattern};
 use crate::image::erofs::FileType;
 
 /// As many links as Linux follows in one path.
@@ -83,6 +86,20 @@ pub fn find(tree: &dyn Tree, path: &[u8]) -> Result<Option<Node>, FileError> {
     }
 }
 
+/// The content of a file that ought to be small, if there is one; one byte more than `limit` when
+/// it is not. Links are followed inside the tree.
+pub fn read_small(tree: &dyn Tree, path: &str, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let Some(node) = find(tree, path.as_bytes())? else {
+        return Ok(None);
+    };
+    let mut content = Vec::new();
+    tree.open(&node)?
+        .take(limit + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| FileError::Read(path.to_owned(), error))?;
+    Ok(Some(content))
+}
+
 /// The paths that a pattern of `*`, `?`, `[…]` and `**` matches, sorted.
 pub fn glob(tree: &dyn Tree, pattern: &str) -> Result<Vec<Vec<u8>>, FileError> {
     let parts = names(pattern.as_bytes());
@@ -97,46 +114,76 @@ pub fn glob(tree: &dyn Tree, pattern: &str) -> Result<Vec<Vec<u8>>, FileError> {
         .map(|part| Pattern::new(&String::from_utf8_lossy(part)))
         .collect::<Result<Vec<_>, _>>()?;
     let mut found = Vec::new();
-    walk(tree, &start, &node, &compiled, &mut found)?;
+    let walk = Walk {
+        tree,
+        parts: &compiled,
+    };
+    walk.node(&start, &node, BTreeSet::from([0]), &mut found)?;
     found.sort();
     found.dedup();
     Ok(found)
 }
 
-fn walk(
-    tree: &dyn Tree,
-    path: &[u8],
-    node: &Node,
-    parts: &[Pattern],
-    found: &mut Vec<Vec<u8>>,
-) -> Result<(), FileError> {
-    let Some((part, rest)) = parts.split_first() else {
-        found.push(path.to_vec());
-        return Ok(());
-    };
-    if part.is_any_depth() {
-        walk(tree, path, node, rest, found)?;
-    }
-    if node.meta.kind != FileType::Directory {
-        return Ok(());
-    }
-    for (name, child) in tree.children(node)? {
-        let inner = match path.is_empty() {
-            true => name.clone(),
-            false => [path, &name].join(&b'/'),
-        };
-        if part.is_any_depth() {
-            walk(tree, &inner, &child, parts, found)?;
-        } else if part.matches(&name) {
-            // A link to a directory in the middle of a path is followed.
-            let target = match (child.meta.kind, rest.is_empty()) {
-                (FileType::Symlink, false) => find(tree, &inner)?,
-                _ => Some(child),
-            };
-            if let Some(target) = target {
-                walk(tree, &inner, &target, rest, found)?;
+/// Looks for what a pattern matches; each directory is listed once, whatever the pattern is.
+struct Walk<'a> {
+    tree: &'a dyn Tree,
+    parts: &'a [Pattern],
+}
+
+impl Walk<'_> {
+    /// Goes on at a path that has taken the pattern to these places of it.
+    fn node(
+        &self,
+        path: &[u8],
+        node: &Node,
+        mut places: BTreeSet<usize>,
+        found: &mut Vec<Vec<u8>>,
+    ) -> Result<(), FileError> {
+        let any_depth = |at: &usize| self.parts.get(*at).is_some_and(Pattern::is_any_depth);
+        check_depth(path)?;
+        // `**` may also be nothing.
+        for at in 0..self.parts.len() {
+            if places.contains(&at) && any_depth(&at) {
+                places.insert(at + 1);
             }
         }
+        if places.contains(&self.parts.len()) {
+            found.push(path.to_vec());
+        }
+        let goes_on = places.iter().any(|at| *at < self.parts.len());
+        if node.meta.kind != FileType::Directory || !goes_on {
+            return Ok(());
+        }
+        for (name, child) in self.tree.children(node)? {
+            let (mut here, mut beyond) = (BTreeSet::new(), BTreeSet::new());
+            for at in &places {
+                let Some(part) = self.parts.get(*at) else {
+                    continue;
+                };
+                if part.is_any_depth() {
+                    here.insert(*at);
+                } else if part.matches(&name) {
+                    // A link to a directory in the middle of a path is followed.
+                    let ends = at + 1 == self.parts.len();
+                    match child.meta.kind {
+                        FileType::Symlink if !ends => beyond.insert(at + 1),
+                        _ => here.insert(at + 1),
+                    };
+                }
+            }
+            let inner = match path.is_empty() {
+                true => name.clone(),
+                false => [path, &name].join(&b'/'),
+            };
+            if !here.is_empty() {
+                self.node(&inner, &child, here, found)?;
+            }
+            if !beyond.is_empty()
+                && let Some(target) = find(self.tree, &inner)?
+            {
+                self.node(&inner, &target, beyond, found)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -42,17 +42,11 @@ impl StageRun<'_> {
         }
         for source in &copy.sources {
             let source = self.expand(step, source)?;
-            if add && fetch::is_url(&source) {
-                let directory = copy.destination.ends_with('/');
-                let fetched =
-                    fetch::fetch(self.builder, &source, copy.checksum.as_deref(), directory);
-                sources.push(fetched.map_err(wrong)?);
+            if add
+                && let Some(fetched) = fetch::fetch(self.builder, &source, copy).map_err(wrong)?
+            {
+                sources.push(fetched);
                 continue;
-            }
-            if add && fetch::is_git(&source) {
-                return Err(wrong(format!(
-                    "ADD of a git repository ({source}) is not there yet, clone it in a RUN or before the build"
-                )));
             }
             sources.push(Source::Path(Arc::clone(&tree), source));
         }

@@ -1,103 +1,106 @@
-//! `ADD` of an address: one file over HTTP, checked if a checksum was given.
+//! `ADD` of an address: one file over HTTP, or a git repository's files.
 
-use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::copy::Source;
 use super::super::layer::Content;
 use crate::build::Builder;
-use crate::image::digest::{Digest, HashWriter};
+use crate::build::dockerfile::Copy;
+use crate::build::files::{EntriesTree, Ignore};
+use crate::build::remote::git::{self, Address};
+use crate::build::remote::{self, Login, Wanted};
+use crate::image::digest::Digest;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Whether a source is to be fetched.
-pub(super) fn is_url(source: &str) -> bool {
-    let lower = source.to_ascii_lowercase();
-    (lower.starts_with("http://") || lower.starts_with("https://")) && !is_git(source)
-}
-
-/// Whether a source is a git repository.
-pub(super) fn is_git(source: &str) -> bool {
-    let path = source.split(['#', '?']).next().unwrap_or_default();
-    source.starts_with("git@") || source.starts_with("git://") || path.ends_with(".git")
-}
-
-/// Fetches a file.
+/// Fetches what a source names, if it is an address.
 pub(super) fn fetch(
     builder: &Builder<'_>,
-    address: &str,
-    checksum: Option<&str>,
-    into_directory: bool,
-) -> Result<Source, String> {
+    source: &str,
+    copy: &Copy,
+) -> Result<Option<Source>, String> {
+    if remote::is_git(source) {
+        return repository(builder, source, copy).map(Some);
+    }
+    if !remote::is_url(source) {
+        return Ok(None);
+    }
+    if copy.keep_git_dir {
+        return Err(format!("--keep-git-dir: {source} is no git repository"));
+    }
+    file(builder, source, copy).map(Some)
+}
+
+fn file(builder: &Builder<'_>, address: &str, copy: &Copy) -> Result<Source, String> {
     let path = address.split(['#', '?']).next().unwrap_or_default();
     let path = path.split_once("://").map_or(path, |(_, rest)| rest);
     let name = path
         .split_once('/')
         .and_then(|(_, path)| path.rsplit('/').next());
     let name = name.unwrap_or_default();
-    if name.is_empty() && into_directory {
+    if name.is_empty() && copy.destination.ends_with('/') {
         return Err(format!(
             "cannot determine a file's name from {address}, name it in the destination"
         ));
     }
-    let expected = checksum
+    let expected = copy
+        .checksum
+        .as_deref()
         .map(str::parse::<Digest>)
         .transpose()
         .map_err(|error| format!("--checksum: {error}"))?;
-    let failed = |error: &dyn std::fmt::Display| format!("cannot fetch {address}: {error}");
-    let spool = builder
-        .store
-        .temp_file("add")
-        .map_err(|error| failed(&error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(&error))?;
-    let mut hash = HashWriter::new(spool.file());
-    let size = runtime
-        .block_on(download(address, &mut hash))
-        .map_err(|error| failed(&error))?;
-    let (digest, _) = hash.finish();
+    let fetched = remote::fetch(builder.store, address, builder.settings.limits.layer_bytes)?;
+    let digest = fetched.digest;
     if let Some(expected) = expected.filter(|expected| *expected != digest) {
-        return Err(failed(&format!(
-            "its digest is {digest}, not {expected} as --checksum has it"
-        )));
+        return Err(format!(
+            "cannot fetch {address}: its digest is {digest}, not {expected} as --checksum has it"
+        ));
     }
-    let file = spool.file().try_clone().map_err(|error| failed(&error))?;
+    let file = fetched.file.file().try_clone();
+    let file = file.map_err(|error| format!("cannot fetch {address}: {error}"))?;
     let content = Content::Slice(Arc::new(file), 0);
-    Ok(Source::Fetched(name.to_owned(), content, size))
+    Ok(Source::Fetched(name.to_owned(), content, fetched.size))
 }
 
-async fn download(address: &str, out: &mut impl Write) -> Result<u64, String> {
-    // Fails when another part of the process chose one before, which is just as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .user_agent(concat!("hull/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .build()
-        .map_err(|error| error.to_string())?;
-    let sent = client.get(address).send().await;
-    let answer = sent.and_then(reqwest::Response::error_for_status);
-    let mut answer = answer.map_err(|error| error.without_url().to_string())?;
-    let mut size = 0;
-    while let Some(piece) = answer.chunk().await.map_err(|error| error.to_string())? {
-        out.write_all(&piece).map_err(|error| error.to_string())?;
-        size += piece.len() as u64;
-    }
-    Ok(size)
+fn repository(builder: &Builder<'_>, source: &str, copy: &Copy) -> Result<Source, String> {
+    let address = Address::parse(source)?;
+    let sources = &builder.options.sources;
+    let wanted = Wanted {
+        login: match sources.ssh.get("default") {
+            Some(agent) => Login::Agent(agent.clone()),
+            None => Login::Nobody,
+        },
+        header: header(builder, &address.url)?,
+        keep_git_dir: copy.keep_git_dir,
+        commit: copy.checksum.clone(),
+        depth: 0,
+    };
+    let files = git::fetch(builder.store, &address, &wanted)?;
+    let tree = EntriesTree::new(files, Ignore::default());
+    Ok(Source::Path(Arc::new(tree), "/".to_owned()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_told_from_files() {
-        assert!(is_url("https://example.org/a.tar") && !is_url("a.tar"));
-        assert!(is_git("https://example.org/x.git#v1") && !is_url("https://example.org/x.git"));
-        assert!(is_git("git@example.org:x/y"));
+/// What logs in over HTTP: docker's secrets for that, those for one host first.
+fn header(builder: &Builder<'_>, url: &str) -> Result<Option<String>, String> {
+    let Some(rest) = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme))
+    else {
+        return Ok(None);
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    let secret = |name: &str| {
+        let secrets = &builder.options.sources.secrets;
+        let found = secrets.get(&format!("{name}.{host}"));
+        let Some(bytes) = found.or_else(|| secrets.get(name)) else {
+            return Ok(None);
+        };
+        let text = String::from_utf8(bytes.clone()).ok();
+        let text = text.map(|text| text.trim().to_owned());
+        text.filter(|text| !text.contains(char::is_control))
+            .map(Some)
+            .ok_or_else(|| format!("the secret {name} is not one line of text"))
+    };
+    if let Some(header) = secret("GIT_AUTH_HEADER")? {
+        return Ok(Some(format!("Authorization: {header}")));
     }
+    Ok(secret("GIT_AUTH_TOKEN")?.map(|token| git::token_header(&token)))
 }

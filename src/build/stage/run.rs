@@ -7,17 +7,17 @@ use std::time::Instant;
 use guest_agent::protocol::ProvidedFile;
 use serde_json::json;
 
-use super::mounts::{self, Kind, Mount};
+use super::mounts::{self, Cache, Kind, Mount};
 use super::{PROXIES, StageRun, State};
 use crate::build::BuildError;
 use crate::build::dockerfile::{self, Network, Run, Step};
 use crate::build::guest::{Command, Guest, GuestFailure};
 use crate::build::report::Event;
+use crate::build::ssh::Forwarded;
 use crate::container::guest::GuestError;
 use crate::container::record::Config;
 use crate::image::convert::{self, Expected};
 use crate::image::digest::Digest;
-use crate::image::{self};
 
 /// Copies larger than this are not sent to a running guest: booting another one is quicker.
 const MAX_SENT: u64 = 64 << 20;
@@ -51,7 +51,7 @@ impl<'a> StageRun<'a> {
             let message = "--network=host is not there: a RUN step has a machine of its own";
             return Err(self.mistake(step.span, message).into());
         }
-        let planned = self.plan_run(step, run)?;
+        let mut planned = self.plan_run(step, run)?;
         let mut created_by = String::from("RUN ");
         if !planned.arguments.is_empty() {
             created_by.push_str(&format!("|{} ", planned.arguments.len()));
@@ -63,18 +63,17 @@ impl<'a> StageRun<'a> {
         let key = self.key(&planned, run)?;
         // Two builds at once run a step once.
         let _lock = self.builder.store.lock_digest(&key, || {})?;
-        if !self.builder.options.no_cache
-            && let Some(id) = self.builder.store.built(&key)?
-            && let Some(image) = image::find(self.builder.store, &id.to_string(), None)?
-        {
+        if let Some(image) = self.builder.cached(&key, self.planned.index)? {
+            let id = image.id;
             self.state = State::of(&image)?;
             self.builder.note_step(&key, &id);
             self.tell(Event::Cached);
             self.tell(Event::Done(&id, began.elapsed()));
             return Ok(());
         }
-        let command = self.guest_config(&planned);
-        let _caches = mounts::lock(self.builder, &planned.mounts)?;
+        let _caches = mounts::lock(self.builder, &mut planned.mounts)?;
+        let agents = mounts::sockets(self.builder, &mut planned.mounts);
+        let command = self.guest_config(&planned, &agents);
         let offline = run.network == Network::None || self.builder.options.offline;
         let caches = mounts::caches(&planned.mounts);
         let mut vm = self.prepare_guest(&command, &caches, offline)?;
@@ -82,13 +81,8 @@ impl<'a> StageRun<'a> {
             self.tell(Event::Note(&warning));
         }
         self.tell(Event::Running);
-        let trees = self.bring(&mut vm.guest, &planned.mounts)?;
-        let mut files: Vec<ProvidedFile> = Vec::new();
-        for mount in &planned.mounts {
-            if let Kind::Secret { content, mode } = &mount.kind {
-                files.push(provided(&mount.target, content, *mode));
-            }
-        }
+        let (trees, shares) = self.bring(&mut vm.guest, &planned.mounts)?;
+        let mut files = mounts::files(&planned.mounts);
         let script = planned.script.iter();
         files.extend(script.map(|content| provided(SCRIPT, content, 0o755)));
         let (report, index, stages) = (self.builder.report, self.planned.index, self.stages);
@@ -97,8 +91,9 @@ impl<'a> StageRun<'a> {
                 config: &command,
                 architecture: &self.state.platform.architecture,
                 files,
-                shares: mounts::shares(&planned.mounts),
+                shares,
                 trees,
+                agents,
             },
             |stream| stages.watch(stream),
             |bytes| report.event(index, Event::Output(bytes)),
@@ -179,7 +174,7 @@ impl<'a> StageRun<'a> {
             let mount = mounts::parse(
                 &text,
                 &self.state.working_dir(),
-                &self.builder.options.secrets,
+                &self.builder.options.sources,
             );
             mounts.extend(mount.map_err(wrong)?);
         }
@@ -215,7 +210,7 @@ impl<'a> StageRun<'a> {
         Ok(Digest::of(key.to_string()))
     }
 
-    fn guest_config(&self, planned: &Planned) -> Config {
+    fn guest_config(&self, planned: &Planned, agents: &[Forwarded]) -> Config {
         let mut env = self.state.list("Env");
         for (name, value) in &planned.arguments {
             env.push(format!("{name}={value}"));
@@ -224,6 +219,9 @@ impl<'a> StageRun<'a> {
             if let Some(value) = self.builder.argument(name) {
                 env.push(format!("{name}={value}"));
             }
+        }
+        if let Some(agent) = agents.first() {
+            env.push(format!("SSH_AUTH_SOCK={}", agent.socket.path));
         }
         let has = |env: &[String], name: &str| env.iter().any(|it| it.starts_with(name));
         if !has(&env, "SOURCE_DATE_EPOCH=") {
@@ -259,12 +257,12 @@ impl<'a> StageRun<'a> {
     fn prepare_guest(
         &mut self,
         config: &Config,
-        caches: &[(String, u32)],
+        caches: &[Cache],
         offline: bool,
     ) -> Result<Vm<'a>, BuildError> {
         if let Some(mut vm) = self.vm.take()
             && vm.offline == offline
-            && caches.iter().all(|(id, _)| vm.caches.contains(id))
+            && caches.iter().all(|cache| vm.caches.contains(&cache.id))
             && self.catch_up(&mut vm)?
         {
             return Ok(vm);
@@ -326,8 +324,10 @@ impl<'a> StageRun<'a> {
 fn provided(path: &str, content: &str, mode: u32) -> ProvidedFile {
     ProvidedFile {
         path: path.to_owned(),
-        content: content.to_owned(),
+        content: content.into(),
         mode,
+        uid: 0,
+        gid: 0,
     }
 }
 

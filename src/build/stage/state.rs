@@ -145,6 +145,12 @@ impl State {
         let diff_ids: Vec<Digest> = self.layers.iter().map(|(diff_id, _)| *diff_id).collect();
         assemble::derive(&mut self.image, &created, &diff_ids, [history]);
         let bytes = Value::from(self.image.clone()).to_string().into_bytes();
+        if bytes.len() as u64 > builder.settings.limits.manifest_bytes {
+            return Err(BuildError::Usage(format!(
+                "the image's configuration has become too long ({} bytes): what is in ENV, LABEL and its like has a limit (limits.manifest-bytes in the settings)",
+                bytes.len()
+            )));
+        }
         let id = Digest::of(&bytes);
         let known = builder.store.image(&id)?.is_some();
         if !known || done.step.is_some() {

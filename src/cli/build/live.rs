@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::plain::Plain;
+use crate::build::plain::Plain;
 use crate::build::{Event, Report};
 
 /// How often the clocks move.

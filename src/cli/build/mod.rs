@@ -1,10 +1,9 @@
 //! `build`, also as `image build`, `builder build` and `buildx build`.
 
+mod given;
 mod live;
-mod plain;
 mod prune;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -14,18 +13,16 @@ use anyhow::Context as _;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::units;
 use crate::arch::Platform;
 use crate::arch::dispatch::Isolation;
-use crate::build::{self, BuildError, Options};
-use crate::cli::container::network_flags::extra_hosts;
+use crate::build::{self, BuildError, CachePlace, Location, Options, Sources};
 use crate::cli::format::print;
+use crate::container::options::extra_hosts;
 use crate::container::record::{Config, Emulation};
 use crate::image::Reference;
 use crate::image::digest::Digest;
+use crate::units;
 
-/// Memory of a stage's guest where nobody says otherwise.
-const DEFAULT_MEMORY: u64 = 1 << 30;
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM: u64 = 64 << 20;
 
@@ -47,10 +44,10 @@ pub struct Args {
     /// Run every command anew
     #[arg(long)]
     no_cache: bool,
-    /// Use the steps in a directory: type=local,src=DIR
+    /// Use the steps in a registry or a directory: NAME, or type=local,src=DIR
     #[arg(long, value_name = "CACHE")]
     cache_from: Vec<String>,
-    /// Put the steps into a directory: type=local,dest=DIR
+    /// Put the steps into a registry or a directory: type=registry,ref=NAME or type=local,dest=DIR
     #[arg(long, value_name = "CACHE")]
     cache_to: Vec<String>,
     /// Ask the registry for newer base images
@@ -65,6 +62,9 @@ pub struct Args {
     /// A secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default, or NAME=SOCKET
+    #[arg(long, value_name = "AGENT")]
+    ssh: Vec<String>,
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
@@ -113,8 +113,9 @@ pub struct Args {
     /// Accepted and ignored: the image is always put into the store
     #[arg(long, hide = true)]
     load: bool,
-    /// Directory to build from, or - for a Dockerfile or an archive on the standard input
-    #[arg(value_name = "PATH|-")]
+    /// Directory to build from, address of a git repository, an archive or a Dockerfile, or - for
+    /// an archive or a Dockerfile on the standard input
+    #[arg(value_name = "PATH|URL|-")]
     context: String,
 }
 
@@ -158,17 +159,28 @@ pub fn run_group(group: &Group, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// `build`.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let prepared = build::prepare(&context.store, &args.context, args.file.as_deref())?;
+    let arguments = given::arguments(&args.build_arg);
+    let keep_git_dir = arguments.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+    let location = Location {
+        context: &args.context,
+        file: args.file.as_deref(),
+        keep_git_dir: keep_git_dir.is_some_and(|value| value == "1" || value == "true"),
+        limit: context.settings.limits.layer_bytes,
+    };
+    let prepared = build::prepare(&context.store, location)?;
     let options = Options {
         source: prepared.source,
         context: prepared.context,
         target: args.target.clone(),
-        arguments: arguments(&args.build_arg),
-        labels: args.label.iter().map(|label| pair(label)).collect(),
+        arguments,
+        labels: args.label.iter().map(|label| given::pair(label)).collect(),
         no_cache: args.no_cache || args.verify,
         pull: args.pull,
         platforms: args.platform.clone(),
-        secrets: secrets(&args.secret)?,
+        sources: Sources {
+            secrets: given::secrets(&args.secret)?,
+            ssh: given::agents(&args.ssh)?,
+        },
         names: args.tag.clone(),
         epoch: epoch(&args.build_arg)?,
         cache_from: caches("--cache-from", &args.cache_from, "src")?,
@@ -189,7 +201,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         report.finish();
         built
     } else {
-        let report = plain::Plain::new(quiet);
+        let report = build::plain::Plain::new(quiet);
         let built = build::build(store, settings, &options, &report);
         report.finish();
         built
@@ -275,61 +287,11 @@ fn enter(_context: &Context, image: &Digest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn caches(option: &str, given: &[String], key: &str) -> Result<Vec<PathBuf>, BuildError> {
-    let directories = given
+fn caches(option: &str, given: &[String], key: &str) -> Result<Vec<CachePlace>, BuildError> {
+    let places = given
         .iter()
-        .map(|text| build::cache_directory(option, text, key));
-    directories.collect()
-}
-
-fn pair(text: &str) -> (String, String) {
-    let (name, value) = text.split_once('=').unwrap_or((text, ""));
-    (name.to_owned(), value.to_owned())
-}
-
-/// Build arguments; one without a value is the environment's, and nothing when that has none.
-fn arguments(given: &[String]) -> BTreeMap<String, String> {
-    let known = given.iter().filter_map(|text| match text.split_once('=') {
-        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-        None => Some((text.clone(), std::env::var(text).ok()?)),
-    });
-    known.collect()
-}
-
-fn secrets(given: &[String]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-    let mut secrets = BTreeMap::new();
-    for text in given {
-        let mut fields: BTreeMap<&str, &str> = text
-            .split(',')
-            .filter_map(|field| field.split_once('='))
-            .collect();
-        let id = fields.remove("id");
-        let id = id.with_context(|| format!("--secret {text} needs an id=NAME"))?;
-        let path = fields.remove("src").or_else(|| fields.remove("source"));
-        let variable = fields.remove("env");
-        let kind = fields.remove("type");
-        anyhow::ensure!(
-            fields.is_empty() && matches!(kind, None | Some("file" | "env")),
-            "--secret {text}: it is id=NAME, src=FILE and env=VARIABLE"
-        );
-        let content = match (path, variable) {
-            (Some(path), None) => {
-                fs::read(path).with_context(|| format!("reading secret {id} from {path}"))?
-            }
-            (None, Some(variable)) => std::env::var(variable)
-                .with_context(|| format!("reading secret {id} from ${variable}"))?
-                .into_bytes(),
-            // As docker: a variable of that name, else a file.
-            (None, None) => match std::env::var(id) {
-                Ok(value) => value.into_bytes(),
-                Err(_) => fs::read(id)
-                    .with_context(|| format!("reading secret {id} from a file of that name"))?,
-            },
-            (Some(_), Some(_)) => anyhow::bail!("--secret {text}: give src or env, not both"),
-        };
-        secrets.insert(id.to_owned(), content);
-    }
-    Ok(secrets)
+        .map(|text| build::cache_place(option, text, key));
+    places.collect()
 }
 
 /// The time of the images: `SOURCE_DATE_EPOCH`, as a build argument or of the environment.
@@ -362,7 +324,7 @@ fn guest(args: &Args, context: &Context) -> anyhow::Result<Config> {
     let shm = args.shm_size.as_ref();
     let engine = args.engine.map(|engine| engine.to_string());
     Ok(Config {
-        memory: memory.map_or(Ok(DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
+        memory: memory.map_or(Ok(build::DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
         cpus: args.cpus.unwrap_or(1),
         shm_size: shm.map_or(Ok(DEFAULT_SHM), |text| units::parse_bytes(text))?,
         engine: engine.or_else(|| defaults.engine.clone()),

@@ -8,7 +8,7 @@ use guest_agent::protocol::{MAIN_PROCESS, Request, Resize};
 use super::run::follow;
 use crate::cli::context::Context;
 use crate::cli::{session, terminal};
-use crate::container::{client, control, lifecycle};
+use crate::container::{client, control, detach, lifecycle};
 use crate::events::Note;
 
 /// Options of `attach`.
@@ -18,7 +18,7 @@ pub struct Attach {
     #[arg(long)]
     no_stdin: bool,
     /// Keys that leave the container running
-    #[arg(long, default_value = terminal::DETACH_KEYS, value_name = "KEYS")]
+    #[arg(long, default_value = detach::DETACH_KEYS, value_name = "KEYS")]
     detach_keys: String,
     /// Pass signals on to the container
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
@@ -37,7 +37,7 @@ pub fn run(args: &Attach, context: &Context) -> anyhow::Result<ExitCode> {
         stdin: container.config.open_stdin && !args.no_stdin,
         tty: container.config.tty,
         proxy_signals: args.sig_proxy,
-        detach_keys: terminal::parse_detach_keys(&args.detach_keys)?,
+        detach_keys: detach::parse_detach_keys(&args.detach_keys)?,
         stdout: true,
         stderr: true,
     };

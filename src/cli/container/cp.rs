@@ -10,10 +10,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::cli::human;
 use crate::container::copy::{self, Options};
 use crate::container::lifecycle;
 use crate::events::Note;
+use crate::human;
 
 /// Options of `cp`.
 #[derive(Debug, Args)]

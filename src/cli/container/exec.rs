@@ -13,7 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::{session, terminal};
 use crate::container::spec::{ProcessOptions, process_spec};
-use crate::container::{client, guest, id, lifecycle};
+use crate::container::{client, detach, guest, id, lifecycle};
 use crate::events::Note;
 
 /// Options of `exec`.
@@ -29,7 +29,7 @@ pub struct Exec {
     #[arg(short, long)]
     detach: bool,
     /// Keys that leave the process running
-    #[arg(long, default_value = terminal::DETACH_KEYS, value_name = "KEYS")]
+    #[arg(long, default_value = detach::DETACH_KEYS, value_name = "KEYS")]
     detach_keys: String,
     /// Set an environment variable
     #[arg(short, long, value_name = "NAME[=VALUE]")]
@@ -81,7 +81,7 @@ pub fn run(args: &Exec, context: &Context) -> anyhow::Result<ExitCode> {
         stdin,
         tty: args.tty,
         proxy_signals: false,
-        detach_keys: terminal::parse_detach_keys(&args.detach_keys)?,
+        detach_keys: detach::parse_detach_keys(&args.detach_keys)?,
         stdout: true,
         stderr: true,
     };

@@ -1,25 +1,21 @@
 //! The options of `run` and `create`, and what they mean for a container's configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::super::context::Context;
-use super::super::units;
 use super::health::HealthFlags;
 use super::limits::LimitFlags;
 use super::network_flags::NetworkFlags;
 use crate::arch::dispatch::Isolation;
 use crate::container::mount::{Mount, parse_mount};
-use crate::container::record::{Bind, Config, Emulation};
+use crate::container::options;
+use crate::container::record::{Config, Emulation};
 use crate::container::volume::{self, parse_bind};
-
-/// Memory of a container where nobody says otherwise.
-const DEFAULT_MEMORY: u64 = 512 << 20;
-/// Docker's size of `/dev/shm`.
-const DEFAULT_SHM: u64 = 64 << 20;
+use crate::units;
 
 /// A standard stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -192,11 +188,6 @@ impl Flags {
     /// What the user asked for; the image fills in the rest.
     pub fn config(&self, context: &Context) -> anyhow::Result<Config> {
         let settings = &context.settings;
-        let no_log = match self.log_driver.as_deref() {
-            None | Some("json-file" | "local") => false,
-            Some("none") => true,
-            Some(other) => bail!("unknown log driver {other:?}, use json-file or none"),
-        };
         let here = std::env::current_dir().context("finding the current directory")?;
         let binds = self.volume.iter().map(|spec| parse_bind(spec, &here));
         let mut binds = binds.collect::<Result<Vec<_>, _>>()?;
@@ -208,19 +199,13 @@ impl Flags {
                 Mount::Tmpfs(target, options) => drop(tmpfs.insert(target, options)),
             }
         }
-        refuse_twice(&binds, &tmpfs)?;
+        options::refuse_twice(&binds, &tmpfs)?;
         volume::inherit(&context.store, &self.volumes_from, &mut binds)?;
         let mut sysctls = pairs(&self.sysctl);
         if let Some(domain) = &self.domainname {
             sysctls.insert("kernel.domainname".to_owned(), domain.clone());
         }
         let memory = self.memory.as_ref().or(settings.defaults.memory.as_ref());
-        let emulation = match settings.defaults.emulation.as_deref() {
-            None => None,
-            Some("user") => Some(Emulation::User),
-            Some("system") => Some(Emulation::System),
-            Some(other) => bail!("unknown emulation {other:?} in the settings, use user or system"),
-        };
         let mut config = Config {
             cmd: self.command.clone(),
             env: self.environment()?,
@@ -238,12 +223,12 @@ impl Flags {
                 Some(engine) => Some(engine.to_string()),
                 None => settings.defaults.engine.clone(),
             },
-            emulation: self.emulation.or(emulation),
+            emulation: self.emulation.or(options::emulation(settings)?),
             isolation: self
                 .isolation
                 .or(settings.defaults.isolation)
                 .unwrap_or_default(),
-            memory: memory.map_or(Ok(DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
+            memory: memory.map_or(Ok(options::DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
             cpus: cpus(self.cpus.or(settings.defaults.cpus))?,
             pids_limit: self.pids_limit,
             read_only: self.read_only,
@@ -257,19 +242,19 @@ impl Flags {
             shm_size: self
                 .shm_size
                 .as_ref()
-                .map_or(Ok(DEFAULT_SHM), |s| units::parse_bytes(s))?,
+                .map_or(Ok(options::DEFAULT_SHM), |s| units::parse_bytes(s))?,
             ulimits: self
                 .ulimit
                 .iter()
                 .map(|spec| ulimit(spec))
                 .collect::<Result<_, _>>()?,
             sysctls,
-            no_new_privileges: no_new_privileges(&self.security_opt)?,
+            no_new_privileges: options::no_new_privileges(&self.security_opt)?,
             extra_hosts: self.network.extra_hosts()?,
             dns: self.network.dns(),
             network: self.network.asked()?,
             oom_score_adj: self.oom_score_adj,
-            no_log,
+            no_log: options::no_log(self.log_driver.as_deref())?,
             health: self.health.check()?,
             restart: self.restart.as_deref().unwrap_or_default().parse()?,
             ..Config::default()
@@ -325,20 +310,6 @@ pub fn from_host(variable: String) -> Option<String> {
         .map(|value| format!("{variable}={value}"))
 }
 
-/// Refuses two mounts at one place.
-fn refuse_twice(binds: &[Bind], tmpfs: &BTreeMap<String, String>) -> anyhow::Result<()> {
-    let mut targets: BTreeSet<&str> = tmpfs
-        .keys()
-        .map(|path| path.trim_end_matches('/'))
-        .collect();
-    for bind in binds {
-        if !targets.insert(&bind.target) {
-            bail!("Duplicate mount point: {}", bind.target);
-        }
-    }
-    Ok(())
-}
-
 fn pairs(specs: &[String]) -> BTreeMap<String, String> {
     specs.iter().map(|spec| split(spec, '=')).collect()
 }
@@ -349,16 +320,7 @@ fn split(spec: &str, separator: char) -> (String, String) {
 }
 
 fn cpus(asked: Option<f64>) -> anyhow::Result<u32> {
-    whole_cpus(asked.unwrap_or(1.0))
-}
-
-/// `--cpus` as whole processors.
-pub fn whole_cpus(count: f64) -> anyhow::Result<u32> {
-    if !(count > 0.0 && count <= 64.0) {
-        bail!("invalid number of CPUs {count}, give between 1 and 64");
-    }
-    // A guest has whole processors; half of one is one.
-    Ok(count.ceil() as u32)
+    options::whole_cpus(asked.unwrap_or(1.0))
 }
 
 fn ulimit(spec: &str) -> anyhow::Result<(String, u64, u64)> {
@@ -376,20 +338,6 @@ fn ulimit(spec: &str) -> anyhow::Result<(String, u64, u64)> {
     Ok((name.to_owned(), soft, hard))
 }
 
-fn no_new_privileges(options: &[String]) -> anyhow::Result<bool> {
-    let mut on = false;
-    for option in options {
-        match option.as_str() {
-            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true" => on = true,
-            "no-new-privileges:false" | "no-new-privileges=false" => on = false,
-            // A guest has its own kernel: hull uses neither filter nor profile inside.
-            "seccomp=unconfined" | "apparmor=unconfined" | "label=disable" | "label:disable" => {}
-            other => bail!("security option {other:?} is not there yet, use no-new-privileges"),
-        }
-    }
-    Ok(on)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,8 +351,6 @@ mod tests {
         }
         assert_eq!(cpus(Some(0.5)).unwrap(), 1);
         assert!(cpus(Some(0.0)).is_err() && cpus(Some(f64::NAN)).is_err());
-        assert!(no_new_privileges(&["no-new-privileges".into()]).unwrap());
-        assert!(no_new_privileges(&["label=x".into()]).is_err());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::cli::units::parse_duration;
 use crate::container::health::Check;
+use crate::units::parse_duration;
 
 /// `--health-*`.
 #[derive(Debug, Args)]

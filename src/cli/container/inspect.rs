@@ -10,10 +10,10 @@ use crate::cli::context::Context;
 use crate::cli::failure::sentence;
 use crate::cli::format;
 use crate::cli::image::inspect::inspect_value as inspect_image;
-use crate::cli::volume::value as inspect_volume;
 use crate::container::inspect::inspect_value;
 use crate::container::lifecycle;
 use crate::container::record::Container;
+use crate::container::volume_view::value as inspect_volume;
 use crate::image;
 use crate::store::Found;
 
@@ -108,7 +108,7 @@ fn find(name: &str, kind: Option<Kind>, size: bool, context: &Context) -> anyhow
     if wanted(Kind::Volume) {
         let volumes = context.store.volumes()?;
         if let Some(volume) = volumes.iter().find(|volume| volume.name == name) {
-            return Ok(inspect_volume(volume, context));
+            return Ok(inspect_volume(&context.store, volume));
         }
     }
     bail!("No such object: {name}")

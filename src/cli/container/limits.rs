@@ -4,14 +4,10 @@
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::cli::units;
 use crate::container::cpuset;
+use crate::container::options;
 use crate::container::record::Config;
-
-/// The largest writable layer.
-const MAX_DISK: u64 = 1 << 40;
-/// The smallest one that a file system with a journal fits in.
-const MIN_DISK: u64 = 64 << 20;
+use crate::units;
 
 /// Limits, and what changes nothing here.
 #[derive(Debug, Args)]
@@ -122,12 +118,7 @@ impl LimitFlags {
             ("--uts", &self.uts),
             ("--cgroupns", &self.cgroupns),
         ] {
-            match value.as_deref() {
-                None | Some("" | "private" | "shareable") => {}
-                Some(mode) => bail!(
-                    "{option} {mode}: a container has a kernel of its own and shares nothing of it, use private"
-                ),
-            }
+            options::check_private(option, value.as_deref())?;
         }
         if let Some(driver) = self.volume_driver.as_deref().filter(|d| *d != "local") {
             bail!("volume driver {driver:?} is not there, use local");
@@ -144,9 +135,7 @@ impl LimitFlags {
                 format!("unknown storage option {option:?}, use size=SIZE, as in size=20g")
             })?;
             let size = units::parse_bytes(size)?;
-            if !(MIN_DISK..=MAX_DISK).contains(&size) {
-                bail!("a writable layer of {size} bytes is not possible, give between 64m and 1t");
-            }
+            options::check_disk(size)?;
             config.disk_size = Some(size.next_multiple_of(4096));
         }
         for option in &self.log_opt {
@@ -178,7 +167,7 @@ impl LimitFlags {
         }
         match self.cpu_quota {
             None | Some(..=0) => Ok(None),
-            Some(quota) => super::flags::whole_cpus(quota as f64 / period as f64).map(Some),
+            Some(quota) => options::whole_cpus(quota as f64 / period as f64).map(Some),
         }
     }
 }

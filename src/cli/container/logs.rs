@@ -14,10 +14,11 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::cli::context::Context;
 use crate::container::control::ControlRequest;
-use crate::container::logs::{self, Reader, Record, Stream};
+use crate::container::log_view::{self, View, Wanted};
+use crate::container::logs::Stream;
 use crate::container::record::now_ns;
 use crate::container::{client, lifecycle};
-use crate::time::{parse_time, rfc3339};
+use crate::time::parse_time;
 
 /// Options of `logs`.
 #[derive(Debug, Args)]
@@ -48,20 +49,15 @@ pub struct Logs {
 /// `logs`.
 pub fn run(args: &Logs, context: &Context) -> anyhow::Result<ExitCode> {
     let container = lifecycle::find(&context.store, &args.container)?;
-    let path = context
-        .store
-        .paths()
-        .container_dir(&container.id)
-        .join("log");
-    let mut printer = Printer {
-        timestamps: args.timestamps,
-        details: args.details,
+    let path = context.store.paths().container_log(&container.id);
+    let wanted = Wanted {
+        tail: log_view::parse_tail(&args.tail)?,
         since: args.since.as_deref().map(parse_time).transpose()?,
         until: args.until.as_deref().map(parse_time).transpose()?,
-        stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
-        stderr: File::from(io::stderr().as_fd().try_clone_to_owned()?),
-        line_start: [true; 2],
+        timestamps: args.timestamps,
+        details: args.details,
     };
+    let until = wanted.until;
     // Watched before the first read, so that nothing falls between.
     let alive = if args.follow {
         client::ask(&context.store, &container, &ControlRequest::Wait).ok()
@@ -69,11 +65,17 @@ pub fn run(args: &Logs, context: &Context) -> anyhow::Result<ExitCode> {
         None
     };
     let follow = alive.map(|alive| Follow::new(&path, alive)).transpose()?;
-    let mut reader = print_all(&path, args, &mut printer)?;
+    let mut view =
+        View::new(&path, wanted).with_context(|| format!("opening the log {}", path.display()))?;
+    let mut printer = Printer {
+        stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        stderr: File::from(io::stderr().as_fd().try_clone_to_owned()?),
+    };
+    printer.print(&mut view)?;
     if let Some(follow) = follow {
         loop {
-            let ended = follow.wait(printer.until)?;
-            reader = print_new(&path, reader, &mut printer)?;
+            let ended = follow.wait(until)?;
+            printer.print(&mut view)?;
             if ended {
                 break;
             }
@@ -82,93 +84,22 @@ pub fn run(args: &Logs, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what is there and returns the reader at its end.
-fn print_all(path: &Path, args: &Logs, printer: &mut Printer) -> anyhow::Result<Option<Reader>> {
-    let tail =
-        match args.tail.as_str() {
-            "all" => None,
-            // As docker: a negative number shows everything.
-            text => usize::try_from(text.parse::<i64>().with_context(|| {
-                format!("invalid number of lines {text:?}, use a number or all")
-            })?)
-            .ok(),
-        };
-    let mut skip = match tail {
-        None => 0,
-        Some(lines) => count_lines(path)?.saturating_sub(lines),
-    };
-    let mut last = None;
-    for part in [logs::set_aside(path), path.to_owned()] {
-        let Some(mut reader) = open(&part)? else {
-            continue;
-        };
-        while let Some(record) = reader.next_record()? {
-            let rest = skip_lines(&record.bytes, &mut skip).to_vec();
-            if !rest.is_empty() {
-                printer.print(&Record {
-                    bytes: rest,
-                    ..record
-                })?;
+struct Printer {
+    stdout: File,
+    stderr: File,
+}
+
+impl Printer {
+    /// Prints what is there.
+    fn print(&mut self, view: &mut View) -> anyhow::Result<()> {
+        while let Some((stream, bytes)) = view.next_piece().context("reading the log")? {
+            match stream {
+                Stream::Stdout => self.stdout.write_all(&bytes)?,
+                Stream::Stderr => self.stderr.write_all(&bytes)?,
             }
         }
-        last = Some(reader);
+        Ok(())
     }
-    Ok(last)
-}
-
-fn print_new(
-    path: &Path,
-    reader: Option<Reader>,
-    printer: &mut Printer,
-) -> anyhow::Result<Option<Reader>> {
-    let Some(mut reader) = reader.map_or_else(|| open(path), |reader| Ok(Some(reader)))? else {
-        return Ok(None);
-    };
-    while let Some(record) = reader.next_record()? {
-        printer.print(&record)?;
-    }
-    // A new file began: the old one is read to its end.
-    if reader.is_set_aside(path)? {
-        return print_new(path, None, printer);
-    }
-    Ok(Some(reader))
-}
-
-fn open(path: &Path) -> anyhow::Result<Option<Reader>> {
-    match Reader::open(path) {
-        Ok(reader) => Ok(Some(reader)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("opening the log {}", path.display())),
-    }
-}
-
-fn count_lines(path: &Path) -> anyhow::Result<usize> {
-    let (mut lines, mut open_line) = (0, false);
-    for part in [logs::set_aside(path), path.to_owned()] {
-        let Some(mut reader) = open(&part)? else {
-            continue;
-        };
-        while let Some(record) = reader.next_record()? {
-            lines += record.bytes.iter().filter(|&&b| b == b'\n').count();
-            open_line = record.bytes.last().map_or(open_line, |&b| b != b'\n');
-        }
-    }
-    Ok(lines + usize::from(open_line))
-}
-
-/// What is left of `bytes` after `skip` lines, which counts down.
-fn skip_lines<'a>(bytes: &'a [u8], skip: &mut usize) -> &'a [u8] {
-    let mut rest = bytes;
-    while *skip > 0 {
-        match rest.iter().position(|&b| b == b'\n') {
-            Some(end) => {
-                rest = &rest[end + 1..];
-                *skip -= 1;
-            }
-            None => return &[],
-        }
-    }
-    rest
 }
 
 /// Wakes up when the log grows or the container ends.
@@ -207,62 +138,5 @@ impl Follow {
             self.changes.read_events().context("watching the log")?;
         }
         Ok(ended)
-    }
-}
-
-struct Printer {
-    timestamps: bool,
-    details: bool,
-    since: Option<i64>,
-    until: Option<i64>,
-    stdout: File,
-    stderr: File,
-    line_start: [bool; 2],
-}
-
-impl Printer {
-    fn print(&mut self, record: &Record) -> io::Result<()> {
-        let early = self.since.is_some_and(|since| record.time < since);
-        if early || self.until.is_some_and(|until| record.time > until) {
-            return Ok(());
-        }
-        let (out, place) = match record.stream {
-            Stream::Stdout => (&mut self.stdout, 0),
-            Stream::Stderr => (&mut self.stderr, 1),
-        };
-        if !self.timestamps && !self.details {
-            return out.write_all(&record.bytes);
-        }
-        let stamp = rfc3339(record.time);
-        let mut text = Vec::with_capacity(record.bytes.len() + stamp.len() + 1);
-        for line in record.bytes.split_inclusive(|&b| b == b'\n') {
-            if self.line_start[place] {
-                if self.timestamps {
-                    text.extend(stamp.as_bytes());
-                    text.push(b' ');
-                }
-                // As docker, where the details are empty.
-                if self.details {
-                    text.push(b' ');
-                }
-            }
-            text.extend(line);
-            self.line_start[place] = line.ends_with(b"\n");
-        }
-        out.write_all(&text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_skipped_across_chunks() {
-        let mut skip = 2;
-        assert_eq!(skip_lines(b"a\nb", &mut skip), b"");
-        assert_eq!(skip, 1);
-        assert_eq!(skip_lines(b"c\nd\n", &mut skip), b"d\n");
-        assert_eq!(skip_lines(b"e", &mut skip), b"e");
     }
 }

@@ -11,7 +11,7 @@ mod health;
 mod inspect;
 mod limits;
 mod logs;
-pub mod network_flags;
+mod network_flags;
 mod pause;
 mod port;
 mod prune;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::container::options;
 use crate::network::ports;
 use crate::network::record::{Asked, Attachment, DEFAULT};
 
@@ -59,14 +60,11 @@ impl NetworkFlags {
                     bail!("--network none cannot be combined with other networks")
                 }
                 "none" => {}
-                "host" => bail!(
-                    "--network host is not possible: a container is a machine of its own and has no part in the host's interfaces; publish its ports with -p, and reach the host with --add-host NAME:host-gateway"
-                ),
-                other if other.starts_with("container:") => bail!(
-                    "--network {other} is not possible: every container is a machine with interfaces of its own; connect both to one network"
-                ),
                 "default" => attachments.push(attachment(DEFAULT)),
-                other => attachments.push(attachment_of(other)?),
+                other => {
+                    options::check_network_mode(other)?;
+                    attachments.push(attachment_of(other)?);
+                }
             }
         }
         if self.network.is_empty() {
@@ -80,7 +78,7 @@ impl NetworkFlags {
                 first.ipv4 = first.ipv4.or(self.ip);
                 first.ipv6 = first.ipv6.or(self.ip6);
                 if let Some(mac) = &self.mac_address {
-                    first.mac = Some(parse_mac(mac)?);
+                    first.mac = Some(options::parse_mac(mac)?);
                 }
                 if !first.aliases.is_empty() && first.network == DEFAULT {
                     bail!("network-scoped aliases are only supported for user-defined networks");
@@ -108,7 +106,7 @@ impl NetworkFlags {
                 || !self.link.is_empty(),
             publish: if has_network { publish } else { Vec::new() },
             publish_all: self.publish_all && has_network,
-            links: self.link.iter().map(|spec| link(spec)).collect(),
+            links: self.link.iter().map(|spec| options::link(spec)).collect(),
             dns_search: self.dns_search.clone(),
             dns_options: self.dns_option.clone(),
             attachments,
@@ -117,18 +115,13 @@ impl NetworkFlags {
 
     /// `--add-host`.
     pub fn extra_hosts(&self) -> anyhow::Result<Vec<(String, String)>> {
-        extra_hosts(&self.add_host)
+        options::extra_hosts(&self.add_host)
     }
 
     /// `--dns`.
     pub fn dns(&self) -> Vec<String> {
         self.dns.iter().map(IpAddr::to_string).collect()
     }
-}
-
-/// Names and addresses of `--add-host`.
-pub fn extra_hosts(specs: &[String]) -> anyhow::Result<Vec<(String, String)>> {
-    specs.iter().map(|spec| host(spec)).collect()
 }
 
 fn attachment(network: &str) -> Attachment {
@@ -154,7 +147,7 @@ fn attachment_of(spec: &str) -> anyhow::Result<Attachment> {
             "alias" => whole.aliases.push(value.to_owned()),
             "ip" => whole.ipv4 = Some(value.parse().with_context(wrong)?),
             "ip6" => whole.ipv6 = Some(value.parse().with_context(wrong)?),
-            "mac-address" => whole.mac = Some(parse_mac(value)?),
+            "mac-address" => whole.mac = Some(options::parse_mac(value)?),
             _ => bail!(
                 "{key} in --network is not there yet, use name, alias, ip, ip6 or mac-address"
             ),
@@ -166,65 +159,12 @@ fn attachment_of(spec: &str) -> anyhow::Result<Attachment> {
     Ok(whole)
 }
 
-/// A hardware address of one interface.
-pub fn parse_mac(text: &str) -> anyhow::Result<[u8; 6]> {
-    let wrong = || format!("invalid MAC address {text:?}, use six numbers as in 02:42:ac:11:00:02");
-    let parts = text.split([':', '-']).map(|part| match part.len() {
-        2 => u8::from_str_radix(part, 16).ok(),
-        _ => None,
-    });
-    let bytes: Vec<u8> = parts.collect::<Option<_>>().with_context(wrong)?;
-    let mac: [u8; 6] = bytes.try_into().ok().with_context(wrong)?;
-    if mac[0] & 1 != 0 || mac == [0; 6] {
-        bail!("MAC address {text} is not that of one interface: its first number must be even");
-    }
-    Ok(mac)
-}
-
-/// `CONTAINER` or `CONTAINER:ALIAS`.
-pub fn link(spec: &str) -> (String, String) {
-    let (container, alias) = spec.split_once(':').unwrap_or((spec, spec));
-    (container.to_owned(), alias.to_owned())
-}
-
-fn host(spec: &str) -> anyhow::Result<(String, String)> {
-    let (name, address) = spec
-        .split_once([':', '='])
-        .with_context(|| format!("invalid host {spec:?}, use NAME:ADDRESS"))?;
-    if address == crate::container::network::HOST_GATEWAY && !name.is_empty() {
-        return Ok((name.to_owned(), address.to_owned()));
-    }
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
-    if name.is_empty() || bare.parse::<IpAddr>().is_err() {
-        bail!("invalid host {spec:?}, use NAME:ADDRESS with an IP address or host-gateway");
-    }
-    Ok((name.to_owned(), bare.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn values_are_checked() {
-        assert_eq!(host("db:10.0.0.1").unwrap().1, "10.0.0.1");
-        assert_eq!(host("db:::1").unwrap().1, "::1");
-        assert_eq!(host("db:host-gateway").unwrap().1, "host-gateway");
-        assert!(host("db:host").is_err() && host(":1.2.3.4").is_err());
-        assert_eq!(
-            parse_mac("02:42:ac:11:00:02").unwrap(),
-            [2, 0x42, 0xac, 0x11, 0, 2]
-        );
-        for bad in [
-            "",
-            "02:42:ac:11:00",
-            "01:00:00:00:00:00",
-            "2:4:a:1:0:2",
-            "02:42:ac:11:00:0g",
-        ] {
-            assert!(parse_mac(bad).is_err(), "{bad}");
-        }
-        assert_eq!(link("db:store"), ("db".into(), "store".into()));
         let long = attachment_of("name=net,alias=a,alias=b,ip=10.0.0.9").unwrap();
         assert_eq!((long.network.as_str(), long.aliases.len()), ("net", 2));
         assert!(attachment_of("alias=a").is_err() && attachment_of("name=n,x=y").is_err());

@@ -7,8 +7,8 @@ use clap::Args;
 use crate::cli::confirm::confirmed;
 use crate::cli::context::Context;
 use crate::cli::format::print;
-use crate::cli::human;
 use crate::container::filter::{self, Filter};
+use crate::human;
 use crate::system::prune;
 
 /// Options of `container prune`.

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::format::{self, Column};
-use crate::cli::human;
+use crate::container::describe;
 use crate::container::filter::{self, Filter};
-use crate::container::health;
-use crate::container::record::{Container, now_ns};
-use crate::container::state::Status;
+use crate::container::record::Container;
+use crate::human;
 use crate::image;
 use crate::network::ports;
 
@@ -156,7 +155,7 @@ pub fn row(container: &Container, whole: bool, context: &Context) -> anyhow::Res
         "Command": format!("{command:?}"),
         "CreatedAt": crate::time::rfc3339(container.created_at),
         "RunningFor": human::ago_ns(container.created_at),
-        "Status": status(container),
+        "Status": describe::status(container),
         "State": container.state.status.as_str(),
         "Ports": ports(container),
         "Names": container.name,
@@ -183,37 +182,6 @@ fn shorten(text: &str, characters: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(characters - 1).chain(['…']).collect()
-}
-
-fn status(container: &Container) -> String {
-    let state = &container.state;
-    let since = |then: i64| human::duration_ns(now_ns() - then);
-    match state.status {
-        Status::Created => "Created".to_owned(),
-        Status::Running => {
-            let health = match state.health.as_ref().map(|health| health.status) {
-                None => "",
-                Some(health::Status::Starting) => " (health: starting)",
-                Some(health::Status::Healthy) => " (healthy)",
-                Some(health::Status::Unhealthy) => " (unhealthy)",
-            };
-            format!("Up {}{health}", since(state.started_at))
-        }
-        Status::Paused => format!("Up {} (Paused)", since(state.started_at)),
-        Status::Restarting => format!(
-            "Restarting ({}) {} ago",
-            state.exit_code,
-            since(state.finished_at)
-        ),
-        Status::Dead => "Dead".to_owned(),
-        Status::Exited => {
-            format!(
-                "Exited ({}) {} ago",
-                state.exit_code,
-                since(state.finished_at)
-            )
-        }
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
 use crate::container::launch::{self, SpareSupervisor};
 use crate::container::record::Container;
-use crate::container::{client, lifecycle};
+use crate::container::{client, detach, lifecycle};
 use crate::image::{Image, PullPolicy};
 
 /// Options of `run`.
@@ -29,7 +29,7 @@ pub struct Run {
     #[arg(short, long)]
     detach: bool,
     /// Keys that leave the container running
-    #[arg(long, default_value = terminal::DETACH_KEYS, value_name = "KEYS")]
+    #[arg(long, default_value = detach::DETACH_KEYS, value_name = "KEYS")]
     detach_keys: String,
     /// Pass signals on to the container
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
@@ -76,7 +76,7 @@ pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
     }
     // Without a word all of them, as far as the container has them.
     let attached = |stream| flags.attach.is_empty() || flags.attach.contains(&stream);
-    let keys = terminal::parse_detach_keys(&args.detach_keys)?;
+    let keys = detach::parse_detach_keys(&args.detach_keys)?;
     let container =
         make(flags, args.cidfile.as_ref(), context).map_err(|error| Failure::daemon(125, error))?;
     let options = session::Options {

@@ -11,7 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::{session, terminal};
 use crate::container::control::Attach;
 use crate::container::launch::{self, LaunchError};
-use crate::container::lifecycle;
+use crate::container::{detach, lifecycle};
 
 /// Options of `start`.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct Start {
     #[arg(short, long)]
     interactive: bool,
     /// Keys that leave the container running
-    #[arg(long, default_value = terminal::DETACH_KEYS, value_name = "KEYS")]
+    #[arg(long, default_value = detach::DETACH_KEYS, value_name = "KEYS")]
     detach_keys: String,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
@@ -54,7 +54,7 @@ pub fn run(args: &Start, context: &Context) -> anyhow::Result<ExitCode> {
         stdin: args.interactive && container.config.open_stdin,
         tty: container.config.tty,
         proxy_signals: true,
-        detach_keys: terminal::parse_detach_keys(&args.detach_keys)?,
+        detach_keys: detach::parse_detach_keys(&args.detach_keys)?,
         stdout: true,
         stderr: true,
     };

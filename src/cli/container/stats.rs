@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::format::{Column, print, render_rows};
-use crate::cli::human;
 use crate::container::record::Container;
 use crate::container::stats::{self, Sample, Stats as Used};
 use crate::container::{Status, lifecycle};
+use crate::human;
 
 /// Between two looks, docker's.
 const INTERVAL: Duration = Duration::from_secs(1);

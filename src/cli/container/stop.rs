@@ -2,15 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Args;
 
 use super::for_each;
 use crate::cli::context::Context;
-use crate::container::control::Attach;
 use crate::container::launch;
 use crate::container::lifecycle::{self, LifecycleError};
-use crate::events::Note;
 
 /// Options of `stop` and `restart`.
 #[derive(Debug, Args)]
@@ -86,17 +83,7 @@ pub fn restart(args: &Stop, context: &Context) -> anyhow::Result<ExitCode> {
     for_each(&args.containers, |name| {
         let store = &context.store;
         let container = lifecycle::find(store, name)?;
-        if container.config.auto_remove {
-            bail!(
-                "container {} was started with --rm and is removed when it stops, run it anew",
-                container.name
-            );
-        }
-        lifecycle::stop(store, &container, args.signal.as_deref(), args.time, true)?;
-        // What the store has of it now: that it ended.
-        let container = lifecycle::find(store, &container.id)?;
-        launch::start(store, &container, Attach::default(), None)?;
-        store.note_container(&container.id, &[Note::new("restart")])?;
+        launch::restart(store, &container, args.signal.as_deref(), args.time)?;
         println!("{name}");
         Ok(())
     })

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 
-use super::flags::whole_cpus;
 use super::for_each;
 use crate::cli::context::Context;
-use crate::cli::units;
 use crate::container::lifecycle;
+use crate::container::options::whole_cpus;
 use crate::container::update::{self, Update as Changes};
+use crate::units;
 
 /// Options of `update`.
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::arch::Platform;
 use crate::cli::context::Context;
 use crate::cli::format::{Column, print, print_rows};
-use crate::cli::human;
+use crate::human;
 use crate::image;
 
 /// Options of `history`.

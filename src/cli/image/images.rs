@@ -1,14 +1,13 @@
 //! `images`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::format::{Column, print, print_rows};
-use crate::cli::human;
-use crate::image::digest::Digest;
+use crate::human;
 use crate::image::{self, Filter, Image, Reference};
 
 /// Options of `images`.
@@ -92,15 +91,8 @@ pub fn rows(args: &Args, context: &Context) -> anyhow::Result<Vec<Value>> {
         filter.add_reference(name);
     }
     let mut rows = Vec::new();
-    let parents: BTreeSet<Digest> = context.store.parents()?.into_values().collect();
-    for image in image::list(&context.store)? {
-        let nameless = image.names.is_empty() && image.digests.is_empty();
-        if nameless && !args.all && parents.contains(&image.id) {
-            continue;
-        }
-        if filter.matches(&image) {
-            rows.extend(rows_of(&image, &filter, args));
-        }
+    for image in image::shown(&context.store, &filter, args.all)? {
+        rows.extend(rows_of(&image, &filter, args));
     }
     Ok(rows)
 }

@@ -5,6 +5,7 @@ mod images;
 mod import;
 pub mod inspect;
 mod load;
+mod login;
 mod progress;
 mod prune;
 pub mod pull;
@@ -45,6 +46,10 @@ pub enum Command {
     Save(save::Args),
     /// Import the contents from a tarball to create a filesystem image
     Import(import::Args),
+    /// Authenticate to a registry
+    Login(login::Login),
+    /// Log out from a registry
+    Logout(login::Logout),
 }
 
 /// Commands under `image`.
@@ -93,6 +98,8 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Load(args) => load::run(&args, context),
         Command::Save(args) => save::run(&args, context),
         Command::Import(args) => import::run(&args, context),
+        Command::Login(args) => login::login(&args, context),
+        Command::Logout(args) => login::logout(&args),
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli::confirm::confirmed;
 use crate::cli::context::Context;
 use crate::cli::format::print;
-use crate::cli::human;
+use crate::human;
 use crate::image::{self, Filter, Removed};
 
 /// Options of `image prune`.

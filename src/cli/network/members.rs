@@ -3,12 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::container::lifecycle;
-use crate::container::record::Container;
+use crate::container::{lifecycle, members};
 use crate::network::record::Attachment;
 
 /// Options of `network connect`.
@@ -47,13 +45,6 @@ pub struct Disconnect {
 
 /// `network connect`.
 pub fn connect(args: &Connect, context: &Context) -> anyhow::Result<ExitCode> {
-    let container = stopped(&args.container, context)?;
-    if container.config.network.is_none() {
-        bail!(
-            "container {} was made without networks, and cannot be connected to one",
-            container.name
-        );
-    }
     let asked = Attachment {
         network: args.network.clone(),
         aliases: args.alias.clone(),
@@ -61,37 +52,14 @@ pub fn connect(args: &Connect, context: &Context) -> anyhow::Result<ExitCode> {
         ipv6: args.ip6,
         mac: None,
     };
-    context
-        .store
-        .connect_container(&container.id, &container.name, &asked)??;
+    let container = lifecycle::find(&context.store, &args.container)?;
+    members::connect(&context.store, &container, &asked)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `network disconnect`.
 pub fn disconnect(args: &Disconnect, context: &Context) -> anyhow::Result<ExitCode> {
-    let container = stopped(&args.container, context)?;
-    let network = context.store.find_network(&args.network)??;
-    if !context
-        .store
-        .disconnect_container(&container.id, &network.id)?
-    {
-        bail!(
-            "container {} is not connected to network {}",
-            container.name,
-            network.name
-        );
-    }
+    let container = lifecycle::find(&context.store, &args.container)?;
+    members::disconnect(&context.store, &container, &args.network)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A container whose interfaces can change.
-fn stopped(name: &str, context: &Context) -> anyhow::Result<Container> {
-    let container = lifecycle::find(&context.store, name)?;
-    if container.state.status.is_live() {
-        bail!(
-            "container {} is running, and a machine has the interfaces that it was started with: stop it first",
-            container.name
-        );
-    }
-    Ok(container)
 }

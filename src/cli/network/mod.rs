@@ -12,7 +12,7 @@ use super::confirm::confirmed;
 use super::context::Context;
 use super::failure::sentence;
 use super::format::print;
-use crate::store::RemovedNetwork;
+use crate::container::network_view::{self, RemoveError};
 use crate::system::prune;
 
 /// Commands under `network`.
@@ -71,40 +71,16 @@ pub fn run(group: &Group, context: &Context) -> anyhow::Result<ExitCode> {
 fn rm(args: &Rm, context: &Context) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for name in &args.names {
-        match remove(name, context) {
-            Ok(None) => print(&format!("{name}\n"))?,
-            Ok(Some(_)) if args.force => {}
-            Ok(Some(missing)) => {
-                eprintln!("hull: {missing}");
-                code = ExitCode::FAILURE;
-            }
+        match network_view::remove(&context.store, name) {
+            Ok(()) => print(&format!("{name}\n"))?,
+            Err(RemoveError::Missing(_)) if args.force => {}
             Err(error) => {
-                eprintln!("hull: {}", sentence(&error));
+                eprintln!("hull: {}", sentence(&error.into()));
                 code = ExitCode::FAILURE;
             }
         }
     }
     Ok(code)
-}
-
-/// Removes one; a sentence when it is not there.
-fn remove(name: &str, context: &Context) -> anyhow::Result<Option<String>> {
-    let network = match context.store.find_network(name)? {
-        Ok(network) => network,
-        Err(error) => return Ok(Some(error.to_string())),
-    };
-    if network.is_default() {
-        anyhow::bail!("{name} is a pre-defined network and cannot be removed");
-    }
-    match context.store.remove_network(&network.id)? {
-        RemovedNetwork::Gone => Ok(None),
-        RemovedNetwork::Missing => Ok(Some(format!("network {name} not found"))),
-        RemovedNetwork::InUse(members) => anyhow::bail!(
-            "error while removing network: network {} has containers: {}",
-            network.name,
-            members.join(", ")
-        ),
-    }
 }
 
 fn prune(args: &Prune, context: &Context) -> anyhow::Result<ExitCode> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::container::row as container_row;
 use crate::cli::context::Context;
 use crate::cli::format::{self, Column, print, render_rows};
-use crate::cli::human;
+use crate::human;
 use crate::image;
 use crate::system::usage::{self, ImageUsage, Total, Usage};
 

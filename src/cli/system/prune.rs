@@ -8,9 +8,9 @@ use clap::Args;
 use crate::cli::confirm::confirmed;
 use crate::cli::context::Context;
 use crate::cli::format::print;
-use crate::cli::human;
 use crate::cli::image::removed_lines;
 use crate::container::filter::{self, Filter};
+use crate::human;
 use crate::image;
 use crate::system::prune::{self, Pruned, VolumeFilter};
 

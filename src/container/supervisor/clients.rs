@@ -10,9 +10,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::hub::{Hub, Input};
-use super::{frames, stop};
+use super::stop;
 use crate::container::control::{Attach, ControlReply, ControlRequest};
 use crate::container::descriptors;
+use crate::container::frames;
 
 /// Accepts clients until the task is dropped; a client's trouble ends that client only.
 pub async fn accept(listener: UnixListener, hub: Rc<Hub>) {

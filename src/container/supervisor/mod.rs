@@ -6,7 +6,6 @@
 //! the container's run directory.
 
 mod clients;
-mod frames;
 mod hub;
 mod life;
 mod network;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use guest_agent::protocol::{Exec, Exit, FrameKind, Request, Signal, Stdio};
 use tokio::net::UnixStream;
 
-use super::frames;
 use super::hub::Hub;
 use super::stop;
+use crate::container::frames;
 use crate::container::health::{Check, MAX_OUTPUT, Outcome};
 use crate::container::record::now_ns;
 use crate::container::spec::{ProcessOptions, process_spec};

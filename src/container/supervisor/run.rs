@@ -16,8 +16,9 @@ use vmm::Event;
 
 use super::hub::{Hub, Input};
 use super::network::Networking;
-use super::{frames, probe};
+use super::probe;
 use crate::container::control::ControlReply;
+use crate::container::frames;
 use crate::container::guest::{self, GuestError};
 use crate::container::record::{Container, now_ns};
 use crate::container::{id, logs};

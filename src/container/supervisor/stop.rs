@@ -7,8 +7,8 @@ use guest_agent::protocol::{FrameKind, MAIN_PROCESS, Request, Signal};
 use tokio::net::UnixStream;
 use tokio::time::timeout as within;
 
-use super::frames;
 use super::hub::Hub;
+use crate::container::frames;
 use crate::container::guest;
 use crate::container::state::{State, Status};
 use crate::events::Note;

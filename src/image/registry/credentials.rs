@@ -1,13 +1,11 @@
 //! Credentials as docker keeps them: `config.json` and credential helpers.
 
-use std::env;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::PathBuf;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 
-use super::RegistryError;
+use super::{RegistryError, docker_config};
 use crate::image::reference::DEFAULT_REGISTRY;
 
 /// How docker's configuration spells the default registry.
@@ -37,7 +35,7 @@ impl std::fmt::Debug for Credentials {
 
 /// The user's credentials for the registry of this name.
 pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
-    let Some(path) = config_path() else {
+    let Some(path) = docker_config::path() else {
         return Ok(Credentials::Anonymous);
     };
     let fail = |reason: String| RegistryError::Credentials {
@@ -58,23 +56,16 @@ pub fn find(registry: &str) -> Result<Credentials, RegistryError> {
     }
 }
 
-fn config_path() -> Option<PathBuf> {
-    let set = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let directory = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|it| it.join(".docker")));
-    directory.map(|directory| directory.join("config.json"))
+/// How docker's configuration spells the name of a registry.
+pub(super) fn key(registry: &str) -> &str {
+    match registry {
+        DEFAULT_REGISTRY => DOCKER_HUB_KEY,
+        other => other,
+    }
 }
 
 fn read(registry: &str, config: impl Read) -> Result<Credentials, String> {
-    let key = if registry == DEFAULT_REGISTRY {
-        DOCKER_HUB_KEY
-    } else {
-        registry
-    };
-    match docker_credential::get_credential_from_reader(config, key) {
+    match docker_credential::get_credential_from_reader(config, key(registry)) {
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             Ok(Credentials::Password(user, password))
         }

@@ -1,7 +1,7 @@
 //! Where a registry is: its mirrors, and its own address.
 
 use crate::image::reference::{DEFAULT_REGISTRY, Reference};
-use crate::settings::Settings;
+use crate::settings::{Login, Settings};
 
 /// One address to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Endpoint {
     pub accept_any_certificate: bool,
     /// Where to go when `base` offers no TLS.
     pub plain: Option<String>,
+    /// Who the user is there, where that is not in docker's configuration.
+    pub login: Option<Login>,
 }
 
 /// The addresses to try for an image, in order: mirrors first, the registry itself last.
@@ -32,12 +34,17 @@ pub fn endpoints(reference: &Reference, settings: &Settings) -> Vec<Endpoint> {
             registry,
             is_origin: false,
             plain: None,
+            login: None,
         }
     });
-    mirrors.chain([origin(name, configured.insecure)]).collect()
+    let mut origin = origin(name, settings);
+    origin.login = settings.logins.get(name).cloned();
+    mirrors.chain([origin]).collect()
 }
 
-fn origin(name: &str, insecure: bool) -> Endpoint {
+/// The address of the registry itself.
+pub fn origin(name: &str, settings: &Settings) -> Endpoint {
+    let insecure = settings.registry(name).insecure;
     let host = if name == DEFAULT_REGISTRY {
         "registry-1.docker.io"
     } else {
@@ -50,6 +57,7 @@ fn origin(name: &str, insecure: bool) -> Endpoint {
         is_origin: true,
         accept_any_certificate: insecure,
         plain: insecure.then(|| format!("http://{host}")),
+        login: None,
     }
 }
 
@@ -104,9 +112,16 @@ mod tests {
             ("10.0.0.1:5000", false),
             ("localhost.example.com", false),
         ] {
-            assert_eq!(origin(host, false).plain.is_some(), plain, "{host}");
+            let found = origin(host, &Settings::default());
+            assert_eq!(found.plain.is_some(), plain, "{host}");
         }
-        assert_eq!(origin("r.example", true).plain.unwrap(), "http://r.example");
+        let insecure = Registry {
+            insecure: true,
+            ..Registry::default()
+        };
+        settings.registries.insert("r.example".to_owned(), insecure);
+        let found = origin("r.example", &settings);
+        assert_eq!(found.plain.unwrap(), "http://r.example");
         let mirror = &endpoints(&"debian".parse().unwrap(), &settings)[0];
         assert_eq!(mirror.registry, "m:5000");
     }

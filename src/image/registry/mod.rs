@@ -9,13 +9,16 @@ mod answers;
 mod auth;
 mod blob;
 mod credentials;
+mod docker_config;
 mod endpoint;
 mod patience;
 mod session;
 mod upload;
 
 pub use blob::Source;
-pub use endpoint::{Endpoint, endpoints};
+pub use credentials::{Credentials, find as find_credentials};
+pub use docker_config::{Kept, forget, keep};
+pub use endpoint::{Endpoint, endpoints, origin};
 pub use session::{Access, Fetched, Session};
 pub use upload::Content;
 
@@ -106,6 +109,22 @@ pub enum RegistryError {
         registry: String,
         /// What went wrong.
         reason: String,
+    },
+    /// Credentials cannot be written to or removed from the user's docker configuration.
+    #[error("cannot change what is kept for {registry}: {reason}")]
+    Keeping {
+        /// The registry.
+        registry: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The registry does not know this user with this password.
+    #[error("login to {registry} failed: {message}")]
+    Login {
+        /// The registry.
+        registry: String,
+        /// What the registry said.
+        message: String,
     },
     /// What is to be sent cannot be read.
     #[error("{what} failed, its content cannot be read: {cause}")]

@@ -14,6 +14,7 @@ use super::{RegistryError, causes};
 use crate::image::digest::Digest;
 use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::reference::{DEFAULT_TAG, Reference};
+use crate::settings::Login;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may stay silent in the middle of an answer.
@@ -68,13 +69,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// Finds out how to talk to the endpoint, and whether it answers at all.
+    /// Begins to talk to the endpoint, as the user whose credentials docker keeps.
     pub async fn open(
         endpoint: &Endpoint,
         reference: &Reference,
         access: Access,
     ) -> Result<Self, RegistryError> {
-        let credentials = credentials::find(&endpoint.registry)?;
+        let credentials = match endpoint.login.clone() {
+            Some(Login::Password(user, password)) => Credentials::Password(user, password),
+            Some(Login::Token(token)) => Credentials::Identity(token),
+            None => credentials::find(&endpoint.registry)?,
+        };
         Self::open_as(credentials, endpoint, reference, access).await
     }
 
@@ -85,11 +90,40 @@ impl Session {
         reference: &Reference,
         access: Access,
     ) -> Result<Self, RegistryError> {
+        let names = (reference.repository(), reference.familiar_name());
+        Self::begin(credentials, endpoint, names, access).await
+    }
+
+    /// Whether the registry knows this user, or asks for none.
+    pub async fn login(endpoint: &Endpoint, credentials: Credentials) -> Result<(), RegistryError> {
+        let names = ("", endpoint.registry.clone());
+        let session = Self::begin(credentials, endpoint, names, Access::Pull).await?;
+        let url = format!("{}/v2/", session.base);
+        let what = "the login";
+        let failed = |message| RegistryError::Login {
+            registry: endpoint.registry.clone(),
+            message,
+        };
+        let response = match session.send(what, || session.http.get(&url)).await {
+            Err(RegistryError::Denied { message, .. }) => return Err(failed(message)),
+            other => other?,
+        };
+        session.expect(response, what, StatusCode::OK).await?;
+        Ok(())
+    }
+
+    /// Finds out how to talk to the endpoint, and whether it answers at all.
+    async fn begin(
+        credentials: Credentials,
+        endpoint: &Endpoint,
+        (repository, familiar): (&str, String),
+        access: Access,
+    ) -> Result<Self, RegistryError> {
         let mut session = Self {
             http: client(endpoint.accept_any_certificate)?,
             base: endpoint.base.clone(),
-            repository: reference.repository().to_owned(),
-            familiar: reference.familiar_name(),
+            repository: repository.to_owned(),
+            familiar,
             access,
             credentials,
             authorization: Mutex::new(None),
@@ -312,7 +346,10 @@ impl Session {
             }
             _ => return Ok(None),
         };
-        let scope = format!("repository:{}:{}", self.repository, self.access.actions());
+        let scope = match self.repository.as_str() {
+            "" => String::new(),
+            repository => format!("repository:{repository}:{}", self.access.actions()),
+        };
         match auth::token(&self.http, &server, &scope, &self.credentials).await {
             Ok(token) => Ok(auth::sensitive(&format!("Bearer {token}"))),
             Err(TokenError::Unreachable(reason)) => Err(RegistryError::Unreachable {

@@ -7,6 +7,7 @@ use crate::image::tests::server::{Reply, Request, Server};
 fn ask(server: &Server, credentials: Credentials) -> Result<Fetched, RegistryError> {
     let reference: Reference = server.reference("x");
     let endpoint = Endpoint {
+        login: None,
         base: server.url(),
         registry: reference.registry().to_owned(),
         is_origin: true,
@@ -120,4 +121,47 @@ fn manifests_have_a_limit_and_a_digest() {
     });
     let error = ask(&lying, Credentials::Anonymous).unwrap_err().to_string();
     assert!(error.contains("instead of"), "{error}");
+}
+
+/// Logs in as `me` with `word`.
+fn log_in(server: &Server) -> Result<(), RegistryError> {
+    let endpoint = Endpoint {
+        login: None,
+        base: server.url(),
+        registry: "r.example".to_owned(),
+        is_origin: true,
+        accept_any_certificate: false,
+        plain: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(Session::login(&endpoint, user()))
+}
+
+#[test]
+fn registries_say_whether_they_know_a_user() {
+    let basic = |known: &'static str| {
+        Server::start(move |request| match request.header("authorization") {
+            Some(told) if told == known => Reply::new(200, "{}"),
+            _ => Reply::new(401, "").with("www-authenticate", "Basic realm=\"x\""),
+        })
+    };
+    log_in(&basic(BASIC)).unwrap();
+    let error = log_in(&basic("Basic b3RoZXI=")).unwrap_err();
+    assert!(matches!(error, RegistryError::Login { .. }), "{error}");
+    // No rights on any repository are asked for.
+    let tokens = with_tokens(|request| {
+        assert!(!request.path.contains("scope"), "{}", request.path);
+        match request.header("authorization") {
+            Some(BASIC) => Reply::new(200, r#"{"token":"sesame"}"#),
+            _ => Reply::new(401, r#"{"details":"incorrect username or password"}"#),
+        }
+    });
+    log_in(&tokens).unwrap();
+    // Who wants no login has every one.
+    log_in(&Server::start(|_| Reply::new(200, "{}"))).unwrap();
+    let error = log_in(&Server::start(|_| Reply::new(404, "no registry"))).unwrap_err();
+    assert!(matches!(error, RegistryError::Status { .. }), "{error}");
 }

@@ -73,7 +73,7 @@ struct Opened {
     space: Space,
     names: Names,
     host: namespace::Host,
-    outside: Result<Outside, outside::NoOutside>,
+    outside: Outside,
 }
 
 /// Enters the namespaces and prepares them; why it could not is told to every supervisor.
@@ -84,7 +84,7 @@ fn open(paths: &Paths) -> Result<Opened, String> {
         namespace::enter_network().context("entering a network namespace")?;
         let network = namespace::name_network(&paths.holder_dir().join("namespace"))
             .context("naming the network namespace")?;
-        let outside = Outside::start(&host, &network);
+        let outside = Outside::start(host.clone(), network);
         let names = Names::default();
         let space = Space::new(names.clone()).context("preparing the network namespace")?;
         Ok::<_, anyhow::Error>(Opened {

@@ -4,8 +4,9 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -15,6 +16,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
+use tokio::sync::watch;
 
 use super::namespace::Host;
 
@@ -26,6 +28,12 @@ const PROGRAM: &str = "pasta";
 
 /// How long it may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after its end it is started again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How much of what it says is kept, in bytes.
+const MEMORY: usize = 8192;
 
 const RTMGRP_IPV4_ROUTE: u32 = libc::RTMGRP_IPV4_ROUTE as u32;
 
@@ -43,17 +51,75 @@ pub enum NoOutside {
     Start(#[from] io::Error),
 }
 
-/// A running pasta. It ends with the holder.
+/// What is known of the way outside: nothing before it has been tried, then what is wrong with
+/// it, if anything.
+pub type State = Option<Option<String>>;
+
+/// The way outside of the calling thread's namespace, as long as the holder lives.
 #[derive(Debug)]
 pub struct Outside {
-    child: Child,
-    errors: ChildStderr,
-    routes: OwnedFd,
+    host: Host,
+    network: PathBuf,
+    first: Result<Pasta, NoOutside>,
 }
 
 impl Outside {
-    /// Starts pasta for the namespace with this name, which is the calling thread's own.
-    pub fn start(host: &Host, network: &Path) -> Result<Self, NoOutside> {
+    /// Begins to open it for the namespace with this name.
+    pub fn start(host: Host, network: PathBuf) -> Self {
+        let first = Pasta::start(&host, &network);
+        Self {
+            host,
+            network,
+            first,
+        }
+    }
+
+    /// Keeps it open and tells how it is.
+    pub fn keep(self, state: watch::Sender<State>) -> io::Result<()> {
+        let name = "outside".to_owned();
+        let thread = thread::Builder::new().name(name);
+        thread.spawn(move || self.run(&state)).map(drop)
+    }
+
+    fn run(self, state: &watch::Sender<State>) {
+        let mut attempt = self.first;
+        loop {
+            let end = match attempt {
+                Ok(mut pasta) => pasta.wait().map(|()| {
+                    state.send_replace(Some(None));
+                    pasta.end()
+                }),
+                Err(problem) => Err(problem),
+            };
+            match end {
+                Ok(last) => {
+                    eprintln!("hull networks: pasta ended: {last}, starting it again");
+                    state.send_replace(None);
+                }
+                Err(problem) => {
+                    state.send_replace(Some(Some(problem.to_string())));
+                    if matches!(problem, NoOutside::Missing) {
+                        return;
+                    }
+                }
+            }
+            thread::sleep(AGAIN);
+            attempt = Pasta::start(&self.host, &self.network);
+        }
+    }
+}
+
+/// A running pasta. It ends with the holder.
+#[derive(Debug)]
+struct Pasta {
+    child: Child,
+    errors: ChildStderr,
+    said: String,
+    routes: OwnedFd,
+}
+
+impl Pasta {
+    fn start(host: &Host, network: &Path) -> Result<Self, NoOutside> {
         // Before it starts, so that no change is missed.
         let routes = watch_routes()?;
         let mut command = Command::new(PROGRAM);
@@ -93,14 +159,14 @@ impl Outside {
         Ok(Self {
             child,
             errors,
+            said: String::new(),
             routes,
         })
     }
 
     /// Waits until packets find their way.
-    pub fn wait(&mut self) -> Result<(), NoOutside> {
+    fn wait(&mut self) -> Result<(), NoOutside> {
         let deadline = Instant::now() + PATIENCE;
-        let mut said = String::new();
         loop {
             if has_default_route()? {
                 return Ok(());
@@ -127,22 +193,36 @@ impl Outside {
                     MsgFlags::MSG_DONTWAIT,
                 );
             }
-            if errors {
-                let mut text = [0; 1024];
-                let len = self.errors.read(&mut text)?;
-                if len == 0 {
-                    let _ = self.child.wait();
-                    let last = said.lines().last().unwrap_or("without a word").to_owned();
-                    return Err(NoOutside::Ended(last));
-                }
-                said.push_str(&String::from_utf8_lossy(&text[..len]));
-                said.truncate(said.floor_char_boundary(8192));
+            if errors && self.listen()? == 0 {
+                return Err(NoOutside::Ended(self.last_words()));
             }
         }
     }
+
+    /// Waits for its end; what it said last.
+    fn end(mut self) -> String {
+        while self.listen().is_ok_and(|len| len > 0) {}
+        self.last_words()
+    }
+
+    /// Takes in some of what it says; nothing at its end.
+    fn listen(&mut self) -> io::Result<usize> {
+        let mut text = [0; 1024];
+        let len = self.errors.read(&mut text)?;
+        let heard = text.get(..len).unwrap_or_default();
+        self.said.push_str(&String::from_utf8_lossy(heard));
+        let excess = self.said.len().saturating_sub(MEMORY);
+        self.said.drain(..self.said.ceil_char_boundary(excess));
+        Ok(len)
+    }
+
+    fn last_words(&self) -> String {
+        let last = self.said.lines().last();
+        last.unwrap_or("without a word").to_owned()
+    }
 }
 
-impl Drop for Outside {
+impl Drop for Pasta {
     fn drop(&mut self) {
         // Fails only when it is gone already, which is what is wanted.
         let _ = self.child.kill();

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet, spawn_blocking, spawn_local};
 
 use super::space::{Port, Space};
-use super::{Opened, dns, proxy};
+use super::{Opened, dns, outside, proxy};
 use crate::network::wire::{self, LinkReply, LinkRequest};
 use crate::store::Paths;
 
@@ -28,8 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Shared {
     /// Why there are no networks here, in place of them.
     space: Result<RefCell<Space>, String>,
-    /// The way outside, when it has been waited for: what is wrong with it, if anything.
-    outside: watch::Receiver<Option<Option<String>>>,
+    outside: watch::Receiver<outside::State>,
     links: Cell<usize>,
     changed: watch::Sender<()>,
 }
@@ -48,23 +47,10 @@ pub fn run(
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         let (way, outside) = watch::channel(None);
-        let mut pasta = None;
         let space = match opened {
             Ok(opened) => {
                 dns::start(opened.names, opened.host)?;
-                match opened.outside {
-                    Ok(mut running) => {
-                        pasta = Some(spawn_blocking(move || {
-                            let problem = running.wait().err().map(|error| error.to_string());
-                            // Nobody asks any more when the holder ends.
-                            let _ = way.send(Some(problem));
-                            running
-                        }));
-                    }
-                    Err(error) => {
-                        way.send_replace(Some(Some(error.to_string())));
-                    }
-                }
+                opened.outside.keep(way)?;
                 Ok(RefCell::new(opened.space))
             }
             Err(error) => Err(error),
@@ -80,7 +66,6 @@ pub fn run(
         // again by the end of the connection.
         paths.remove_holder_socket();
         drop(listener);
-        drop(pasta);
         Ok(())
     }))
 }

@@ -1,6 +1,11 @@
 //! `hull build`.
 
 mod copies;
+mod hostile;
+mod kills;
+mod mounts;
+mod remote;
+mod reproducible;
 mod stack;
 mod steps;
 mod workshop;

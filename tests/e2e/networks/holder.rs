@@ -4,29 +4,9 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use crate::harness::alive;
+use crate::leftovers::holders;
 
 use super::*;
-
-/// The processes that hold the networks of a state directory, with their pasta.
-fn holders(hull: &Hull) -> Vec<i32> {
-    let root = hull.root().display().to_string();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
-            continue;
-        };
-        let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
-        let (line, environment) = (read("cmdline"), read("environ"));
-        let has = |bytes: &[u8], text: &str| String::from_utf8_lossy(bytes).contains(text);
-        let ours =
-            has(&line, "__hold-networks") && has(&environment, &format!("HULL_ROOT={root}\0"));
-        if ours || has(&line, &format!("{root}/run/network/namespace/net")) {
-            found.push(pid);
-        }
-    }
-    found.retain(|pid| alive(*pid));
-    found
-}
 
 #[test]
 fn nothing_is_left_after_the_last_container() {

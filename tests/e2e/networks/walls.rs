@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::process::Command;
 
+use crate::leftovers::holders;
+
 use super::*;
 
 #[test]
@@ -99,10 +101,24 @@ fn the_host_is_reached_only_where_that_was_asked_for() {
 
 #[test]
 fn the_outside_is_reached_but_not_from_internal_networks() {
-    let hull = Hull::shared();
+    let hull = Hull::fresh();
     // A machine beyond this one: another network namespace.
     let outside = Outside::new();
-    assert_eq!(ask(&hull, &[], &outside.address, "7000"), "far away");
+    let keeper = hull.background(&["-q", "busybox", "sleep", "1000"]);
+    assert_eq!(ask(&hull, &["-q"], &outside.address, "7000"), "far away");
+    // The way there is found again when the program that makes it has died.
+    for pid in holders(&hull) {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        if name.starts_with("pasta") {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
+        }
+    }
+    eventually("the outside is reached again", || {
+        ask(&hull, &[], &outside.address, "7000") == "far away"
+    });
+    assert_eq!(holders(&hull).len(), 2, "a holder and its pasta");
+    drop(keeper);
     let net = Net::new(&hull, "inner-net", &["--internal"]);
     let said = ask(&hull, &["--network", net.name], &outside.address, "7000");
     assert!(said.starts_with("no: "), "{said}");

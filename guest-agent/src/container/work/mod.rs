@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use guest_agent::archive::{Owner, Packer, Records, Unpack, unpack};
@@ -24,6 +25,7 @@ use serde::Serialize;
 
 use super::launch::Streams;
 use super::mounts;
+use super::relay;
 use super::report::Reporter;
 use super::root::Root;
 use super::spawn::Container;
@@ -33,12 +35,21 @@ use crate::storage::{MERGED, TREES};
 use crate::sys::io::{adopt, replace_standard};
 use crate::sys::{task, xattr};
 
+/// What work finds in the agent besides the container's files.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    /// The container's control group.
+    pub cgroup: &'a Path,
+    /// What a relay takes its connection from.
+    pub listener: Option<&'a UnixListener>,
+}
+
 /// Becomes the working child.
 pub fn run(
     work: &Work,
     container: Option<&Container>,
     merged: &Merged,
-    cgroup: &Path,
+    beside: Beside<'_>,
     streams: Streams,
     reporter: &Reporter,
 ) -> Result<Infallible> {
@@ -61,7 +72,12 @@ pub fn run(
     reporter.ready(&[], None, None).map_err(failed)?;
     // Closes the report channel, which is what an exec does elsewhere, and lets go of the
     // agent's connections, which must end when the agent ends them.
-    task::close_from(3).map_err(failed)?;
+    let mut kept = 3;
+    if let Some(listener) = beside.listener {
+        replace_standard(listener.as_fd(), kept).map_err(failed)?;
+        kept += 1;
+    }
+    task::close_from(kept).map_err(failed)?;
     let output = File::from(adopt(1).map_err(failed)?);
     let done = match &work.task {
         Task::Extract { directory, owners } => extract(directory, *owners),
@@ -71,8 +87,12 @@ pub fn run(
         Task::Changes => upper::print_changes(&merged.upper(), output),
         Task::Layer(how) => upper::layer(&merged.upper(), how, output),
         Task::Fill { name } => fill(name),
-        Task::Processes => numbers::processes(cgroup, output),
-        Task::Usage => numbers::usage(cgroup).and_then(|usage| say(output, &usage)),
+        Task::Relay { .. } => match (adopt(3), adopt(0)) {
+            (Ok(listener), Ok(input)) => relay::carry(listener, input, output.into()),
+            (Err(error), _) | (_, Err(error)) => Err(error.into()),
+        },
+        Task::Processes => numbers::processes(beside.cgroup, output),
+        Task::Usage => numbers::usage(beside.cgroup).and_then(|usage| say(output, &usage)),
     };
     task::exit_now(match done {
         Ok(()) => 0,
@@ -87,7 +107,7 @@ pub fn run(
 fn enter(work: &Work, container: Option<&Container>, merged: &Merged) -> Result<()> {
     let failed = |e| guest("cannot enter the container's files", reason(e));
     match &work.task {
-        Task::Processes | Task::Usage | Task::Fill { .. } => return Ok(()),
+        Task::Processes | Task::Usage | Task::Fill { .. } | Task::Relay { .. } => return Ok(()),
         Task::Changes | Task::Layer(_) => return upper::stack_layers(merged.lower()),
         // Without what is mounted in the container.
         Task::Export => chroot(MERGED).map_err(failed)?,

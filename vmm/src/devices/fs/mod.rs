@@ -3,6 +3,7 @@
 //! The FUSE work is fuse-backend-rs's. What it can reach is decided by the process that
 //! this device lives in: that process's root directory holds the shared directories alone.
 
+mod files;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 use fuse_backend_rs::api::server::Server;
 use fuse_backend_rs::passthrough::{CachePolicy, Config, PassthroughFs};
 use fuse_backend_rs::transport::{Reader, VirtioFsWriter};
+
+use files::Files;
 
 use super::{DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice, copy_config, kind};
 
@@ -40,7 +43,7 @@ pub(crate) fn configuration(tag: &str) -> Vec<u8> {
 
 /// A virtio file system device.
 pub(crate) struct Fs {
-    server: Server<PassthroughFs>,
+    server: Server<Files>,
     config: Vec<u8>,
 }
 
@@ -65,12 +68,17 @@ impl Share {
     pub(crate) fn prepare(directory: &str) -> io::Result<Self> {
         let config = Config {
             root_dir: directory.to_owned(),
-            // The host may change files at any time, and the guest shall see it at once.
-            attr_timeout: Duration::ZERO,
+            // The host may change files at any time, and who opens one shall see it at once: its
+            // name is always looked up anew, which brings its attributes.
             entry_timeout: Duration::ZERO,
+            // Without these, every `stat` would ask twice, and for each directory of the path.
+            attr_timeout: files::TRUST,
+            dir_entry_timeout: Some(files::TRUST),
             cache_policy: CachePolicy::Auto,
             // Reached through /proc/self/fd.
             xattr: true,
+            // Writing takes set-user-ID away, without a question before every write.
+            killpriv_v2: true,
             ..Config::default()
         };
         Ok(Self(PassthroughFs::new(config)?))
@@ -80,7 +88,7 @@ impl Share {
     pub(crate) fn open(self, tag: &str) -> io::Result<Fs> {
         self.0.import()?;
         Ok(Fs {
-            server: Server::new(self.0),
+            server: Server::new(Files::new(self.0)?),
             config: configuration(tag),
         })
     }

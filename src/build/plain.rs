@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::build::{Event, Report};
+use super::report::{Event, Report};
 
 /// Where the record goes, piece by piece.
 pub type Sink = Box<dyn Fn(&[u8]) + Send + Sync>;
