@@ -201,6 +201,8 @@ impl<'a> Guest<'a> {
         let mut storage = self.storage.clone();
         storage.shares = command.shares;
         storage.trees = command.trees;
+        // Steps are kept when they have ended, never in the middle.
+        storage.transient = true;
         let start = Start {
             storage,
             spec: container_spec(command.config)?,

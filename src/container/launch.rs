@@ -297,6 +297,7 @@ pub(super) fn plan(
     let path = store.ensure_writable_disk(&container.id, config.disk_size)?;
     disks.push(writable(path, !config.auto_remove));
     storage.shares = shares(&config.binds);
+    storage.transient = config.auto_remove;
     let start = Start {
         storage,
         spec: container_spec(config)?,
@@ -379,6 +380,7 @@ pub(crate) fn base(
             Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
             None => Vec::new(),
         },
+        transient: false,
         shares: Vec::new(),
         trees: Vec::new(),
     };

@@ -253,3 +253,19 @@ fn archive_of(name: &str, content: &[u8]) -> Vec<u8> {
     builder.append_data(&mut header, name, content).unwrap();
     builder.into_inner().unwrap()
 }
+
+/// What is thrown away need not reach a disk.
+#[test]
+fn only_what_is_kept_is_synced() {
+    let hull = Hull::shared();
+    let root = ["busybox", "grep", "^overlay / ", "/proc/mounts"];
+    let thrown_away = hull.ok(&[&["run", "--rm"], &root[..]].concat());
+    assert!(thrown_away.contains("fsync=volatile"), "{thrown_away}");
+    let kept = hull.background(&root);
+    hull.ok(&["wait", &kept.id]);
+    let options = hull.ok(&["logs", &kept.id]);
+    assert!(
+        options.contains("upperdir=") && !options.contains("volatile"),
+        "{options}"
+    );
+}

@@ -49,6 +49,9 @@ pub struct Storage {
     pub layers: Vec<BlockDevice>,
     /// The writable ext4 layer; without one, the upper directory is a tmpfs.
     pub writable: Option<BlockDevice>,
+    /// Nothing written has to survive the guest: `fsync` in the container returns at once.
+    #[serde(default)]
+    pub transient: bool,
     /// An EROFS image with the static emulators of [`Storage::binfmt`].
     pub emulators: Option<BlockDevice>,
     /// Foreign architectures to register before the container's root is in place.

@@ -32,6 +32,17 @@ pub struct Merged {
     lower: Vec<String>,
     /// How many writable layers were sealed.
     sealed: usize,
+    /// Whether the writable layer need not survive.
+    transient: bool,
+}
+
+/// The writable directory of a stack.
+#[derive(Debug, Clone, Copy)]
+pub struct Upper {
+    /// How many were sealed before it.
+    number: usize,
+    /// Whether what is written there need not survive.
+    transient: bool,
 }
 
 /// Mounts what `storage` says, for writing or only for reading.
@@ -81,30 +92,39 @@ pub fn assemble(storage: &Storage, devices: &Devices, read_only: bool) -> Result
             0,
         )?
     } else {
-        overlay(&lower, upper.then_some(0))?
+        let transient = storage.transient;
+        let first = Upper {
+            number: 0,
+            transient,
+        };
+        overlay(&lower, upper.then_some(first))?
     };
     attach_at(&root, MERGED).map_err(|e| guest("cannot attach the merged root", e))?;
     Ok(Merged {
         on_disk: storage.writable.is_some(),
         lower,
         sealed: 0,
+        transient: storage.transient,
     })
 }
 
-/// Stacks directories, the topmost first, for reading or below the writable layer with this
-/// number.
-pub fn overlay(lower: &[String], writable: Option<usize>) -> Result<OwnedFd> {
+/// Stacks directories, the topmost first, for reading or below a writable one.
+pub fn overlay(lower: &[String], writable: Option<Upper>) -> Result<OwnedFd> {
     let mut options: Vec<(&str, Option<&str>)> = lower
         .iter()
         .map(|path| ("lowerdir+", Some(path.as_str())))
         .collect();
     let (upper, work) = match writable {
-        Some(number) => (upper_directory(number), work_directory(number)),
+        Some(Upper { number, .. }) => (upper_directory(number), work_directory(number)),
         None => (format!("{LAYERS}/none"), String::new()),
     };
-    if writable.is_some() {
+    if let Some(top) = writable {
         options.push(("upperdir", Some(&upper)));
         options.push(("workdir", Some(&work)));
+        if top.transient {
+            // overlayfs would not mount it a second time, and nobody does.
+            options.push(("volatile", None));
+        }
     } else if lower.len() == 1 {
         // overlayfs wants two.
         make_directory(&upper)?;
@@ -175,7 +195,11 @@ impl Merged {
         self.sealed += 1;
         make_directory(&upper_directory(self.sealed))?;
         make_directory(&work_directory(self.sealed))?;
-        let root = overlay(&self.lower, Some(self.sealed))?;
+        let top = Upper {
+            number: self.sealed,
+            transient: self.transient,
+        };
+        let root = overlay(&self.lower, Some(top))?;
         attach_at(&root, MERGED).map_err(|e| guest("cannot attach the merged root", e))
     }
 

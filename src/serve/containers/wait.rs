@@ -11,6 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::attach::in_tokio;
 use crate::container::client::{self, ClientError};
 use crate::container::control::{ControlError, ControlRequest};
+use crate::container::record::now_ns;
 use crate::container::{Container, frames, lifecycle};
 use crate::events::Event;
 use crate::serve::body::Body;
@@ -38,6 +39,7 @@ pub async fn wait(state: Shared, call: Call, name: String) -> Reply {
     };
     // Heard from before the container is looked at, so that nothing falls between.
     let ears = Ears {
+        since: now_ns(),
         starts: state.starts.subscribe(),
         events: state.bus.subscribe(),
     };
@@ -61,6 +63,8 @@ pub async fn wait(state: Shared, call: Call, name: String) -> Reply {
 }
 
 struct Ears {
+    /// When it began to listen.
+    since: i64,
     starts: Receiver<String>,
     events: Receiver<Arc<Event>>,
 }
@@ -74,7 +78,7 @@ async fn outcome(
     let live = container.state.status.is_live();
     let code = match condition {
         Condition::NotRunning if !live => container.state.exit_code,
-        _ if live => exit(state, &container).await?,
+        _ if live => exit(state, &container, ears.since).await?,
         _ => next_exit(state, &container, &mut ears).await?,
     };
     if condition == Condition::Removed {
@@ -97,7 +101,7 @@ async fn find(state: &Shared, container: &Container) -> Result<Option<Container>
 }
 
 /// How a running container ends.
-async fn exit(state: &Shared, container: &Container) -> Result<i32, ApiError> {
+async fn exit(state: &Shared, container: &Container, since: i64) -> Result<i32, ApiError> {
     let target = container.clone();
     let asked = state
         .work(
@@ -118,8 +122,26 @@ async fn exit(state: &Shared, container: &Container) -> Result<i32, ApiError> {
     {
         return Ok(exit.code);
     }
-    let now = find(state, container).await?;
-    Ok(now.map_or(container.state.exit_code, |now| now.state.exit_code))
+    match find(state, container).await? {
+        Some(now) => Ok(now.state.exit_code),
+        None => removed_with(state, container, since).await,
+    }
+}
+
+/// How a container ended that is no longer there: the journal says it.
+async fn removed_with(state: &Shared, container: &Container, since: i64) -> Result<i32, ApiError> {
+    let id = container.id.clone();
+    let code = state
+        .work(move |context| {
+            let events = context.events(0, since, None)?;
+            let mut ends = events.iter().filter(|e| e.actor == id && e.action == "die");
+            let code = ends
+                .next_back()
+                .and_then(|event| event.attributes.get("exitCode"));
+            Ok(code.and_then(|code| code.parse().ok()))
+        })
+        .await?;
+    Ok(code.unwrap_or(container.state.exit_code))
 }
 
 /// How the next run of a container that does not run ends.
@@ -131,7 +153,7 @@ async fn next_exit(
     loop {
         let event = tokio::select! {
             started = ears.starts.recv() => match started {
-                Ok(id) if id == container.id => return exit(state, container).await,
+                Ok(id) if id == container.id => return exit(state, container, ears.since).await,
                 Ok(_) | Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return Ok(container.state.exit_code),
             },
@@ -140,23 +162,25 @@ async fn next_exit(
         match event {
             Ok(event) if event.kind == "container" && event.actor == container.id => {
                 match event.action.as_str() {
-                    "start" => return exit(state, container).await,
+                    "start" => return exit(state, container, ears.since).await,
                     "die" => {
                         let code = event.attributes.get("exitCode");
                         return Ok(code.and_then(|code| code.parse().ok()).unwrap_or(0));
                     }
-                    "destroy" => return Ok(container.state.exit_code),
+                    "destroy" => return removed_with(state, container, ears.since).await,
                     _ => {}
                 }
             }
             Ok(_) => {}
             Err(RecvError::Lagged(_)) => match find(state, container).await? {
-                Some(now) if now.state.status.is_live() => return exit(state, &now).await,
+                Some(now) if now.state.status.is_live() => {
+                    return exit(state, &now, ears.since).await;
+                }
                 Some(now) if now.state.finished_at > container.state.finished_at => {
                     return Ok(now.state.exit_code);
                 }
                 Some(_) => {}
-                None => return Ok(container.state.exit_code),
+                None => return removed_with(state, container, ears.since).await,
             },
             Err(RecvError::Closed) => return Ok(container.state.exit_code),
         }

@@ -30,6 +30,22 @@ fn run_gives_output_and_exit_codes() {
 }
 
 #[test]
+fn exit_codes_are_right_however_soon_a_container_is_gone() {
+    let hull = Hull::shared();
+    let server = Server::new(&hull);
+    let runs: Vec<_> = (0..24)
+        .map(|number| {
+            let script = format!("exit {}", number + 1);
+            let mut command = server.command(&["run", "--rm", "busybox", "sh", "-c", &script]);
+            (number + 1, command.spawn().unwrap())
+        })
+        .collect();
+    for (code, mut run) in runs {
+        assert_eq!(run.wait().unwrap().code(), Some(code));
+    }
+}
+
+#[test]
 fn streams_carry_everything_both_ways() {
     let hull = Hull::shared();
     let server = Server::new(&hull);

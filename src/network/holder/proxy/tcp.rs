@@ -3,17 +3,26 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::sys::socket::{Shutdown, shutdown};
+use nix::unistd::pipe2;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// Bytes that are moved at once. All connections share one buffer of this size, since each
 /// passes on what it read before another has its turn; what a slow reader leaves waits apart.
 const CHUNK: usize = 256 << 10;
+
+/// Bytes after which a direction gets a pipe of its own.
+const BULK: u64 = 1 << 20;
+
+/// The size of such a pipe.
+const PIPE: i32 = 1 << 20;
 
 /// How long to wait when the process has no descriptors left.
 const BREATH: Duration = Duration::from_millis(50);
@@ -55,10 +64,26 @@ async fn carry(client: TcpStream, target: SocketAddr) {
     }
 }
 
-/// Carries one direction to its end.
+/// Carries one direction to its end: little by copying, much by moving.
 async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+    let ended = copy(from, to, BULK).await?;
+    if !ended {
+        match Pipe::new() {
+            Ok(pipe) => pipe.carry(from, to).await?,
+            // A lack of descriptors.
+            Err(_) => {
+                copy(from, to, u64::MAX).await?;
+            }
+        }
+    }
+    shut_down(to)
+}
+
+/// Copies until `limit` is passed; whether the end came before.
+async fn copy(from: &TcpStream, to: &TcpStream, limit: u64) -> io::Result<bool> {
+    let mut copied = 0;
     let mut rest = Vec::new();
-    loop {
+    while copied <= limit {
         from.readable().await?;
         let ended = BUFFER.with_borrow_mut(|buffer| {
             let read = match from.try_read(buffer) {
@@ -67,6 +92,7 @@ async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             };
+            copied += read as u64;
             let mut bytes = buffer.get(..read).unwrap_or_default();
             while !bytes.is_empty() {
                 match to.try_write(bytes) {
@@ -79,7 +105,7 @@ async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
             Ok(false)
         })?;
         if ended {
-            return shut_down(to);
+            return Ok(true);
         }
         let mut done = 0;
         while let Some(bytes) = rest.get(done..).filter(|bytes| !bytes.is_empty()) {
@@ -92,6 +118,52 @@ async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
         }
         if rest.capacity() > 0 {
             rest = Vec::new();
+        }
+    }
+    Ok(false)
+}
+
+/// Bytes on their way between two connections, without a copy in this process.
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (read, write) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
+        // Who has many pipes may not have large ones.
+        let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE));
+        Ok(Self { read, write })
+    }
+
+    async fn carry(&self, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+        let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
+        let moved = |from: BorrowedFd<'_>, to: BorrowedFd<'_>, len| {
+            Ok(splice(from, None, to, None, len, flags)?)
+        };
+        loop {
+            from.readable().await?;
+            let read = from.try_io(Interest::READABLE, || {
+                moved(from.as_fd(), self.write.as_fd(), PIPE as usize)
+            });
+            let mut held = match read {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            };
+            while held > 0 {
+                to.writable().await?;
+                let written = to.try_io(Interest::WRITABLE, || {
+                    moved(self.read.as_fd(), to.as_fd(), held)
+                });
+                match written {
+                    Ok(written) => held -= written,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
     }
 }
