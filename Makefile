@@ -2,7 +2,8 @@
 #
 #   make demo      build everything, start a registry with real images, run the main job
 #   make test      every test: unit, property, end to end in real guests
-#   make test-kvm  the kvm engine on an emulated CPU with virtualization (a minute and a half)
+#   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM (six minutes)
+#   make arm       hull for ARM boards, a static program, with its agent, kernel and emulators
 #   make build     target/release/hull with its agent, kernel and emulators
 #   make kernels   all guest kernels (build makes only the one that this machine uses by default)
 #   make registry  the seeded registry; target/demo/config.toml names it as docker.io's mirror
@@ -11,7 +12,7 @@
 #   make lint      formatting, clippy, shellcheck, dependencies
 #   make clean     remove target/ (kernels and images stay in the cache, ~/.cache/hull)
 
-.PHONY: all build setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm bench conformance lint clean
+.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm bench conformance lint clean
 .NOTPARALLEL:
 
 step := @scripts/step
@@ -61,9 +62,17 @@ demo: build
 
 test: guests
 	$(step) "Checking the tests' packages" scripts/setup demo test
+	$(step) "Getting docker-compose" scripts/compose
 	$(step) "Running every test" scripts/test
 
-test-kvm: build
+arm: setup
+	$(step) "Checking the cross compiler's packages" scripts/setup cross
+	$(step) "Building hull for aarch64" scripts/cross aarch64
+	@$(path) scripts/step "Building the guest agent for aarch64" guest-agent/build aarch64
+	$(step) "Building the guest kernel aarch64" kernel-config/build --target aarch64 --output target/kernels
+	$(step) "Collecting the emulators for aarch64" scripts/emulators aarch64
+
+test-kvm: build arm
 	$(step) "Checking the tests' packages" scripts/setup demo test run
 	$(step) "Building the guest kernel x86_64" kernel-config/build --target x86_64 --output target/kernels
 	$(step) "Testing the kvm engine" tests/kvm/run

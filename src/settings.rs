@@ -27,6 +27,28 @@ pub struct Settings {
     /// Who the user is at registries, where a client of the API says so; no file does.
     #[serde(skip)]
     pub logins: BTreeMap<String, Login>,
+    /// What builds may keep.
+    pub builds: Builds,
+}
+
+/// What builds may keep of steps that lead to no image with a name, and of caches of commands.
+/// What is above that goes after a build, the longest unused first.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Builds {
+    /// Bytes; 0 is no limit.
+    pub keep_bytes: u64,
+    /// Days without use; 0 is no limit.
+    pub keep_days: u32,
+}
+
+impl Default for Builds {
+    fn default() -> Self {
+        Self {
+            keep_bytes: 20 << 30,
+            keep_days: 60,
+        }
+    }
 }
 
 /// Who a user is at a registry.

@@ -315,6 +315,20 @@ mod tests {
         };
         let (any, hardware) = (Isolation::Any, Isolation::Hardware);
         let native = Ok((EngineKind::Kvm, X86_64, true));
+        let board = Question {
+            host: "arm64",
+            image: "amd64",
+            engine: None,
+            emulation: None,
+            isolation: hardware,
+            kvm: Ok("yes".into()),
+        };
+        let translated = Plan {
+            engine: EngineKind::Kvm,
+            guest: Aarch64,
+            user_emulation: true,
+        };
+        assert_eq!(choose(&board), Ok(translated));
         assert_eq!(ask(None, None, any, true), native);
         assert_eq!(ask(None, None, hardware, true), native);
         assert_eq!(ask(None, Some(User), Isolation::Kernel, true), native);

@@ -26,17 +26,18 @@ mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 pub use cache::{Place as CachePlace, place as cache_place};
 pub use error::BuildError;
-pub use prepare::{Location, Prepared, from_stream, prepare};
+pub use prepare::{Location, Prepared, from_stream, named_context, prepare};
 pub use report::{Event, Report};
 
 use crate::arch::Platform;
-use crate::container::record::Config;
+use crate::container::record::{Config, now_ns};
 use crate::image::digest::Digest;
-use crate::image::{Image, ImageError, Reference};
+use crate::image::{Budget, Filter, Image, ImageError, Reference, shrink_builds};
 use crate::settings::Settings;
 use crate::store::{Lease, Store};
 use dockerfile::Source;
@@ -56,6 +57,8 @@ pub struct Options {
     pub source: Source,
     /// The files that it can copy.
     pub context: SharedTree,
+    /// `--build-context`: what stands for a name in `FROM` and `from`.
+    pub contexts: BTreeMap<String, NamedContext>,
     /// `--target`.
     pub target: Option<String>,
     /// `--build-arg`.
@@ -84,6 +87,15 @@ pub struct Options {
     pub guest: Config,
 }
 
+/// What a name stands for.
+#[derive(Debug, Clone)]
+pub enum NamedContext {
+    /// Another image.
+    Image(String),
+    /// Files.
+    Files(SharedTree),
+}
+
 /// What commands can mount that is no file of the build.
 #[derive(Debug, Default)]
 pub struct Sources {
@@ -99,6 +111,45 @@ pub fn build(
     settings: &Settings,
     options: &Options,
     report: &dyn Report,
+) -> Result<Vec<Image>, BuildError> {
+    let used = Used::default();
+    let under_way = store.begin_build()?;
+    let built = build_all(store, settings, options, report, &used);
+    // A build that failed has left something, too.
+    let images = used.images.into_inner();
+    let images = images.unwrap_or_else(PoisonError::into_inner);
+    let now = now_ns() / 1_000_000_000;
+    store.note_built(&images, now)?;
+    drop(under_way);
+    if used.new.load(Ordering::Relaxed)
+        && let Some(_alone) = store.between_builds()?
+    {
+        let limits = &settings.builds;
+        let budget = Budget {
+            bytes: Some(limits.keep_bytes).filter(|bytes| *bytes > 0),
+            used_since: Some(limits.keep_days)
+                .filter(|days| *days > 0)
+                .map(|days| now - i64::from(days) * 86_400),
+        };
+        let users = |id: &_| crate::container::users_of_image(store, id);
+        shrink_builds(store, &Filter::default(), budget, &images, &users)?;
+    }
+    built
+}
+
+/// Images that a build used, and whether it made one.
+#[derive(Debug, Default)]
+struct Used {
+    images: Mutex<BTreeSet<Digest>>,
+    new: AtomicBool,
+}
+
+fn build_all(
+    store: &Store,
+    settings: &Settings,
+    options: &Options,
+    report: &dyn Report,
+    used_images: &Used,
 ) -> Result<Vec<Image>, BuildError> {
     let dockerfile = dockerfile::parse(&options.source)?;
     let platforms = match options.platforms.as_slice() {
@@ -127,6 +178,7 @@ pub fn build(
             report,
             lease: Lease::begin(store)?,
             caches: &caches,
+            images: used_images,
             platform: platform.clone(),
             explicit: !options.platforms.is_empty(),
             escape: dockerfile.escape,
@@ -201,6 +253,7 @@ struct Builder<'a> {
     lease: Lease<'a>,
     /// `--cache-from`.
     caches: &'a [cache::Cache],
+    images: &'a Used,
     platform: Platform,
     /// Whether somebody asked for the platform.
     explicit: bool,
@@ -212,6 +265,11 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// What the command line has a name stand for.
+    fn context(&self, name: &str) -> Option<&NamedContext> {
+        self.options.contexts.get(&name.to_ascii_lowercase())
+    }
+
     /// The value of a build argument, which then counts as used.
     fn argument(&self, name: &str) -> Option<String> {
         let value = self.options.arguments.get(name)?;
@@ -243,6 +301,14 @@ impl Builder<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Notes that a step gave an image, which may be new.
+    fn note_image(&self, image: &Digest, new: bool) {
+        if let Ok(mut images) = self.images.images.lock() {
+            images.insert(*image);
+        }
+        self.images.new.fetch_or(new, Ordering::Relaxed);
     }
 
     /// Notes what came of a command.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dockerfile::{Dockerfile, Instruction, Mistake, Stage, expand};
-use super::{BuildError, Builder};
+use super::{BuildError, Builder, NamedContext};
 use crate::arch::Platform;
 
 /// What a stage begins with.
@@ -115,11 +115,20 @@ pub fn plan<'a>(file: &'a Dockerfile, builder: &Builder<'_>) -> Result<Plan<'a>,
             .get(&name.to_ascii_lowercase())
             .filter(|it| **it < index);
         let base = match named {
+            _ if builder.context(&name).is_some() => match builder.context(&name) {
+                Some(NamedContext::Image(other)) => Base::Image(other.clone(), platform),
+                _ => {
+                    let message = format!(
+                        "{name} is a directory (--build-context), which no stage can begin with: use FROM scratch and COPY --from={name}"
+                    );
+                    return Err(wrong(message).into());
+                }
+            },
             Some(stage) => Base::Stage(*stage),
             None if name == "scratch" => Base::Scratch,
             None => Base::Image(name, platform),
         };
-        needs.push(sources(stage, &base, &names, index));
+        needs.push(sources(stage, &base, &names, index, builder));
         bases.push(base);
     }
     let mut wanted = BTreeSet::from([target]);
@@ -160,7 +169,12 @@ fn sources(
     base: &Base,
     names: &BTreeMap<String, usize>,
     index: usize,
+    builder: &Builder<'_>,
 ) -> BTreeSet<usize> {
+    let find = |from: &str| match builder.context(from) {
+        Some(_) => None,
+        None => find(names, from, index),
+    };
     let mut found = BTreeSet::new();
     if let Base::Stage(base) = base {
         found.insert(*base);
@@ -169,12 +183,12 @@ fn sources(
         match &step.instruction {
             Instruction::Copy(copy) => {
                 let from = copy.from.as_ref();
-                found.extend(from.and_then(|from| find(names, from, index)));
+                found.extend(from.and_then(|from| find(from)));
             }
             Instruction::Run(run) => {
                 let from = run.mounts.iter().flat_map(|mount| mount.split(','));
                 let from = from.filter_map(|field| field.strip_prefix("from="));
-                found.extend(from.filter_map(|from| find(names, from, index)));
+                found.extend(from.filter_map(find));
             }
             _ => {}
         }

@@ -5,13 +5,13 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::BuildError;
 use super::copy;
 use super::dockerfile::Source;
 use super::files::{Context, EntriesTree, Ignore, SharedTree, Tree, read_small};
 use super::layer::Entries;
 use super::remote::git::{self, Address};
 use super::remote::{self, Login, Wanted};
+use super::{BuildError, NamedContext};
 use crate::store::Store;
 
 /// The largest Dockerfile.
@@ -142,6 +142,43 @@ fn ignore(rules: Option<Vec<u8>>) -> Result<Ignore, BuildError> {
         return Err(BuildError::Usage(message.to_owned()));
     }
     Ok(Ignore::parse(&String::from_utf8_lossy(&rules))?)
+}
+
+/// The value of `--build-context NAME=…`.
+pub fn named_context(store: &Store, value: &str, limit: u64) -> Result<NamedContext, BuildError> {
+    if let Some(name) = value.strip_prefix("docker-image://") {
+        return Ok(NamedContext::Image(name.to_owned()));
+    }
+    if let Some(url) = repository(value) {
+        let address = Address::parse(&url).map_err(BuildError::Usage)?;
+        let wanted = Wanted {
+            login: Login::User,
+            ..Wanted::default()
+        };
+        let found = git::fetch(store, &address, &wanted).map_err(BuildError::Usage)?;
+        let tree = EntriesTree::new(found, Ignore::default());
+        return Ok(NamedContext::Files(Arc::new(tree)));
+    }
+    if remote::is_url(value) {
+        let failed = |error| BuildError::Io(format!("read {value}"), error);
+        let fetched = remote::fetch(store, value, limit).map_err(BuildError::Usage)?;
+        let mut input = fetched.file.file().try_clone().map_err(failed)?;
+        input.rewind().map_err(failed)?;
+        let spool = store.temp_file("context")?;
+        let spool = spool.file().try_clone().map_err(failed)?;
+        let entries = copy::read_archive(Box::new(input), value, spool)?;
+        let tree = EntriesTree::new(entries, Ignore::default());
+        return Ok(NamedContext::Files(Arc::new(tree)));
+    }
+    let root = PathBuf::from(value);
+    if !root.is_dir() {
+        return Err(BuildError::Usage(format!(
+            "--build-context: {value} is no directory, use a directory, the address of a repository or an archive, or docker-image://NAME"
+        )));
+    }
+    let tree = Context::new(root.clone(), Ignore::default());
+    let ignore = ignore(read_small(&tree, ".dockerignore", MAX_IGNORE)?)?;
+    Ok(NamedContext::Files(Arc::new(Context::new(root, ignore))))
 }
 
 /// The address of the repository that a context names.

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use super::failure::Failure;
 
 /// Docker's commands that hull does not have yet.
-const NOT_YET: [&str; 13] = [
+const NOT_YET: [&str; 12] = [
     "checkpoint",
-    "compose",
     "config",
     "context",
     "manifest",

@@ -1,6 +1,7 @@
 //! The command line: it parses, asks the library, prints. No logic lives here.
 
 pub mod build;
+mod compose;
 mod confirm;
 pub mod container;
 pub mod context;
@@ -75,6 +76,8 @@ enum Command {
     /// Manage networks
     #[command(subcommand, name = "network")]
     Networks(network::Group),
+    /// Hand over to docker-compose
+    Compose(compose::Compose),
     /// Serve the Docker Engine API
     Serve(serve::Serve),
     /// Build and list guest kernels
@@ -112,6 +115,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     let open = Context::open;
     match command {
         Command::Other(words) => missing::explain(&words),
+        Command::Compose(args) => compose::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),

@@ -36,7 +36,7 @@ pub use local::{Image, find, get, list, load, not_found};
 pub use login::{check_login, login, login_again, logout, registry_named};
 pub use names::{Removed, User, Users, local_tags, remove, tag};
 pub use progress::{Progress, Silent, Step};
-pub use prune::{Pruned, prune, prune_builds};
+pub use prune::{Budget, Pruned, prune, prune_builds, shrink_builds};
 pub use pull::{PullPolicy, Pulled, ensure, index, pull, pull_nameless, tags};
 pub use push::{push, push_index};
 pub use reference::Reference;

@@ -1,6 +1,6 @@
 //! `image prune`: taking away what nobody uses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::digest::Digest;
 use super::error::ImageError;
@@ -39,11 +39,122 @@ pub fn prune_builds(
     all: bool,
     users: Users<'_>,
 ) -> Result<Pruned, ImageError> {
-    let parents = store.parents()?;
+    let (parents, uses) = (store.parents()?, store.build_uses()?);
     remove_where(store, users, !all, |image| {
         let nameless = image.names.is_empty() && image.digests.is_empty();
-        nameless && parents.contains_key(&image.id) && filter.matches(image)
+        let built = parents.contains_key(&image.id) || uses.contains_key(&image.id);
+        nameless && built && filter.matches(image)
     })
+}
+
+/// What builds may keep.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Budget {
+    /// The most bytes, of steps that lead to no image with a name and of caches of commands.
+    pub bytes: Option<u64>,
+    /// What no build has used since then goes, in seconds since 1970.
+    pub used_since: Option<i64>,
+}
+
+/// Removes what builds left and nobody needs until the rest is within a budget; what was not
+/// used for the longest time goes first. Images in `keep` stay.
+pub fn shrink_builds(
+    store: &Store,
+    filter: &Filter,
+    budget: Budget,
+    keep: &BTreeSet<Digest>,
+    users: Users<'_>,
+) -> Result<Pruned, ImageError> {
+    let (images, parents, uses) = (local::list(store)?, store.parents()?, store.build_uses()?);
+    let mut caches = store.build_caches()?;
+    caches.sort_by_key(|cache| std::cmp::Reverse(cache.used));
+    let mut children: BTreeMap<Digest, usize> = BTreeMap::new();
+    for parent in parents.values() {
+        *children.entry(*parent).or_default() += 1;
+    }
+    let mut candidates: BTreeMap<Digest, &Image> = BTreeMap::new();
+    // Layers, how often candidates have them, and their sizes; none that others have, too.
+    let mut layers: BTreeMap<Digest, (usize, u64)> = BTreeMap::new();
+    let mut others: BTreeSet<Digest> = BTreeSet::new();
+    for image in &images {
+        let nameless = image.names.is_empty() && image.digests.is_empty();
+        let built = parents.contains_key(&image.id) || uses.contains_key(&image.id);
+        let wanted = keep.contains(&image.id) || !users(&image.id)?.is_empty();
+        match nameless && built && !wanted && filter.matches(image) {
+            true => drop(candidates.insert(image.id, image)),
+            false => others.extend(&image.layers),
+        }
+    }
+    for image in candidates.values() {
+        for (layer, blob) in image.layers.iter().zip(&image.blobs) {
+            if !others.contains(layer) {
+                let size = || (0, store.layer_size(layer, blob));
+                layers.entry(*layer).or_insert_with(size).0 += 1;
+            }
+        }
+    }
+    let mut total: u64 = layers.values().map(|(_, size)| size).sum();
+    total += caches.iter().map(|cache| cache.size).sum::<u64>();
+    let stored: BTreeMap<Digest, i64> = images.iter().map(|it| (it.id, it.stored)).collect();
+    let used = |id: &Digest| uses.get(id).max(stored.get(id)).copied().unwrap_or(0);
+    let is_leaf = |children: &BTreeMap<Digest, usize>, id: &Digest| {
+        children.get(id).is_none_or(|count| *count == 0)
+    };
+    let mut ready: BTreeSet<(i64, Digest)> = candidates
+        .keys()
+        .filter(|id| is_leaf(&children, id))
+        .map(|id| (used(id), *id))
+        .collect();
+    let mut pruned = Pruned::default();
+    loop {
+        let image = ready.first().copied();
+        let cache = caches.last().map(|cache| cache.used);
+        let oldest = image.map(|(used, _)| used).into_iter().chain(cache).min();
+        let Some(oldest) = oldest else { break };
+        let too_old = budget.used_since.is_some_and(|since| oldest < since);
+        let too_much = budget.bytes.is_some_and(|bytes| total > bytes);
+        if !too_old && !too_much {
+            break;
+        }
+        if cache == Some(oldest) {
+            if let Some(cache) = caches.pop()
+                && store.remove_build_cache(&cache)?
+            {
+                pruned.freed += cache.size;
+                total -= cache.size;
+            }
+            continue;
+        }
+        let Some((_, id)) = ready.pop_first() else {
+            break;
+        };
+        let Some(image) = candidates.remove(&id) else {
+            continue;
+        };
+        store.remove_image(&id)?;
+        pruned.removed.extend(Removed::with_names(image));
+        for layer in &image.layers {
+            if let Some((count, size)) = layers.get_mut(layer) {
+                *count -= 1;
+                if *count == 0 {
+                    total -= *size;
+                }
+            }
+        }
+        if let Some(parent) = parents.get(&id) {
+            if let Some(count) = children.get_mut(parent) {
+                *count -= 1;
+            }
+            if candidates.contains_key(parent) && is_leaf(&children, parent) {
+                ready.insert((used(parent), *parent));
+            }
+        }
+    }
+    if !pruned.removed.is_empty() {
+        note_removed(store, &pruned.removed)?;
+        pruned.freed += store.collect_garbage()?.bytes;
+    }
+    Ok(pruned)
 }
 
 fn remove_where(

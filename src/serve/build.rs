@@ -159,6 +159,7 @@ async fn run(state: Shared, call: Call) -> Reply {
             pull: asked.pull,
             platforms: asked.platforms.clone(),
             sources: Sources::default(),
+            contexts: BTreeMap::new(),
             names: asked.names.clone(),
             epoch: asked.epoch,
             cache_from: Vec::new(),

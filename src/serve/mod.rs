@@ -9,6 +9,7 @@ mod activation;
 mod body;
 mod build;
 mod bus;
+pub mod compose;
 mod containers;
 mod error;
 mod exec;

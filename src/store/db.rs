@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     builds::SCHEMA,
     networks::SCHEMA,
     volumes::OPTIONS,
+    builds::USE,
 ];
 
 /// How long a command waits for another one's transaction.

@@ -37,7 +37,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-pub use builds::CacheOwner;
+pub use builds::{BuildCache, CacheOwner, CacheRecord};
 pub use containers::{Found, Inserted};
 pub use disks::DiskError;
 pub use gc::Freed;

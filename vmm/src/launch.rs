@@ -299,9 +299,6 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
             config.arch
         ));
     }
-    if config.engine == EngineKind::Kvm && !cfg!(target_arch = "x86_64") {
-        return invalid("the kvm engine needs an x86-64 host, use engine tcg".to_owned());
-    }
     for disk in &config.disks {
         let printable = disk.serial.bytes().all(|byte| byte.is_ascii_graphic());
         if disk.serial.len() > MAX_SERIAL || !printable {

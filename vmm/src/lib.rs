@@ -14,7 +14,6 @@ mod engine;
 mod event;
 mod eventfd;
 mod jail;
-#[cfg(target_arch = "x86_64")]
 mod kvm;
 mod launch;
 mod machine;

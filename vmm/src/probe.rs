@@ -144,11 +144,6 @@ pub fn probe_kvm() -> Probe {
 fn try_kvm() -> Result<String, String> {
     let opened = OpenOptions::new().read(true).write(true).open(KVM_DEVICE);
     let device = opened.map_err(|error| not_opened(&error))?;
-    if !cfg!(target_arch = "x86_64") {
-        return Err(format!(
-            "{KVM_DEVICE} opens, but this version's kvm engine needs an x86-64 host"
-        ));
-    }
     let failed = |error: io::Error| format!("cannot try {KVM_DEVICE}: {error}");
     let mut child = Program::new("/proc/self/exe")
         .args([VMM_ARGUMENT, ARGUMENT])
@@ -232,15 +227,9 @@ pub(crate) fn probe_main() -> ExitCode {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 fn found() -> Result<String, String> {
     let device = io::stdin().as_fd().try_clone_to_owned();
     crate::kvm::probe::run(device.map_err(|error| error.to_string())?.into())
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn found() -> Result<String, String> {
-    Err("the kvm engine needs an x86-64 host".to_owned())
 }
 
 #[cfg(test)]

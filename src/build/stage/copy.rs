@@ -6,10 +6,10 @@ use std::time::Instant;
 use guest_agent::parse::accounts;
 
 use super::{StageRun, fetch};
-use crate::build::BuildError;
 use crate::build::copy::{self, Mode, Options, Placer, Source};
 use crate::build::dockerfile::{Copy, Step, expand};
 use crate::build::files::{FileError, Ignore, ImageTree, SharedTree, find};
+use crate::build::{BuildError, NamedContext};
 use crate::image::View;
 
 impl StageRun<'_> {
@@ -100,6 +100,15 @@ impl StageRun<'_> {
 
     /// The files of a stage or an image.
     pub(super) fn source(&self, from: &str) -> Result<SharedTree, BuildError> {
+        match self.builder.context(from) {
+            Some(NamedContext::Files(tree)) => return Ok(Arc::clone(tree)),
+            Some(NamedContext::Image(name)) => {
+                let image = self.builder.image(name, None)?;
+                let view = View::open(self.builder.store, &image)?;
+                return Ok(Arc::new(ImageTree(Arc::new(view))));
+            }
+            None => {}
+        }
         let empty = || Arc::new(ImageTree(Arc::new(View::empty())));
         let image = match self.plan.stage(from, self.planned.index) {
             Some(stage) => {

@@ -18,6 +18,7 @@ use crate::container::guest::GuestError;
 use crate::container::record::Config;
 use crate::image::convert::{self, Expected};
 use crate::image::digest::Digest;
+use crate::store::BuildCache;
 
 /// Copies larger than this are not sent to a running guest: booting another one is quicker.
 const MAX_SENT: u64 = 64 << 20;
@@ -30,6 +31,7 @@ pub(super) struct Vm<'a> {
     layers: Vec<Digest>,
     /// Caches that it can mount.
     caches: Vec<String>,
+    _held: Vec<BuildCache>,
 }
 
 /// What a `RUN` is, worked out.
@@ -65,6 +67,7 @@ impl<'a> StageRun<'a> {
         let _lock = self.builder.store.lock_digest(&key, || {})?;
         if let Some(image) = self.builder.cached(&key, self.planned.index)? {
             let id = image.id;
+            self.builder.note_image(&id, false);
             self.state = State::of(&image)?;
             self.builder.note_step(&key, &id);
             self.tell(Event::Cached);
@@ -271,7 +274,12 @@ impl<'a> StageRun<'a> {
             Some(id) => self.builder.load(id)?.layer_files(self.builder.store)?,
             None => Vec::new(),
         };
-        let (caches, shares) = self.host_shares(caches)?.into_iter().unzip();
+        let (mut ids, mut shares, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, share, cache) in self.host_shares(caches)? {
+            ids.push(id);
+            shares.push(share);
+            held.push(cache);
+        }
         let (store, platform) = (self.builder.store, &self.state.platform);
         Ok(Vm {
             guest: Guest::boot(store, config, platform, layers, shares, offline)?,
@@ -282,7 +290,8 @@ impl<'a> StageRun<'a> {
                 .iter()
                 .map(|(diff_id, _)| *diff_id)
                 .collect(),
-            caches,
+            caches: ids,
+            _held: held,
         })
     }
 

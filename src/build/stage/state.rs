@@ -163,6 +163,7 @@ impl State {
             };
             assemble::store(builder.store, &builder.lease, parts, &names)?;
         }
+        builder.note_image(&id, !known);
         self.id = Some(id);
         Ok(known)
     }

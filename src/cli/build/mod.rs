@@ -1,9 +1,11 @@
 //! `build`, also as `image build`, `builder build` and `buildx build`.
 
 mod given;
+mod limits;
 mod live;
 mod prune;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::arch::Platform;
 use crate::arch::dispatch::Isolation;
-use crate::build::{self, BuildError, CachePlace, Location, Options, Sources};
+use crate::build::{self, BuildError, CachePlace, Location, NamedContext, Options, Sources};
 use crate::cli::format::print;
 use crate::container::options::extra_hosts;
 use crate::container::record::{Config, Emulation};
@@ -65,6 +67,9 @@ pub struct Args {
     /// An SSH agent for RUN --mount=type=ssh: default, or NAME=SOCKET
     #[arg(long, value_name = "AGENT")]
     ssh: Vec<String>,
+    /// What a name in FROM and --from stands for: a directory, an address, docker-image://NAME
+    #[arg(long, value_name = "NAME=CONTEXT")]
+    build_context: Vec<String>,
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
@@ -104,15 +109,8 @@ pub struct Args {
     /// Refuse an engine with a weaker boundary
     #[arg(long, value_enum, value_name = "BOUNDARY")]
     isolation: Option<Isolation>,
-    /// Accepted and ignored: nothing of a step but its image stays
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    rm: Option<bool>,
-    /// Accepted and ignored: nothing of a step but its image stays
-    #[arg(long, hide = true)]
-    force_rm: bool,
-    /// Accepted and ignored: the image is always put into the store
-    #[arg(long, hide = true)]
-    load: bool,
+    #[command(flatten)]
+    limits: limits::Limits,
     /// Directory to build from, address of a git repository, an archive or a Dockerfile, or - for
     /// an archive or a Dockerfile on the standard input
     #[arg(value_name = "PATH|URL|-")]
@@ -167,10 +165,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         keep_git_dir: keep_git_dir.is_some_and(|value| value == "1" || value == "true"),
         limit: context.settings.limits.layer_bytes,
     };
+    let mut guest = guest(args, context)?;
+    for sentence in args.limits.apply(&mut guest)? {
+        eprintln!("hull: warning: {sentence}");
+    }
     let prepared = build::prepare(&context.store, location)?;
     let options = Options {
         source: prepared.source,
         context: prepared.context,
+        contexts: contexts(&args.build_context, context)?,
         target: args.target.clone(),
         arguments,
         labels: args.label.iter().map(|label| given::pair(label)).collect(),
@@ -186,7 +189,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         cache_from: caches("--cache-from", &args.cache_from, "src")?,
         cache_to: caches("--cache-to", &args.cache_to, "dest")?,
         offline: args.network == NetworkMode::None,
-        guest: guest(args, context)?,
+        guest,
     };
     let quiet = args.quiet || args.progress == Progress::Quiet;
     let live = match args.progress {
@@ -285,6 +288,20 @@ fn enter(_context: &Context, image: &Digest) -> anyhow::Result<()> {
         .context("starting hull run")?;
     anyhow::ensure!(status.success(), "the shell ended with {status}");
     Ok(())
+}
+
+/// What `--build-context` names, by name in lower case.
+fn contexts(given: &[String], context: &Context) -> anyhow::Result<BTreeMap<String, NamedContext>> {
+    let limit = context.settings.limits.layer_bytes;
+    let named = given.iter().map(|text| {
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+            .with_context(|| format!("--build-context {text}: it is NAME=CONTEXT"))?;
+        let named = build::named_context(&context.store, value, limit)?;
+        Ok((name.to_ascii_lowercase(), named))
+    });
+    named.collect()
 }
 
 fn caches(option: &str, given: &[String], key: &str) -> Result<Vec<CachePlace>, BuildError> {

@@ -323,7 +323,8 @@ fn cpus(asked: Option<f64>) -> anyhow::Result<u32> {
     options::whole_cpus(asked.unwrap_or(1.0))
 }
 
-fn ulimit(spec: &str) -> anyhow::Result<(String, u64, u64)> {
+/// `NAME=SOFT[:HARD]`.
+pub fn ulimit(spec: &str) -> anyhow::Result<(String, u64, u64)> {
     let wrong = || format!("invalid ulimit {spec:?}, use NAME=SOFT[:HARD]");
     let number = |text: &str| match text {
         "-1" | "unlimited" => Some(u64::MAX),

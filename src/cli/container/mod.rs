@@ -30,6 +30,7 @@ pub use cp::Cp;
 pub use diff::Diff;
 pub use exec::Exec;
 pub use export::Export;
+pub use flags::ulimit;
 pub use inspect::{Inspect, InspectContainers, run as inspect};
 pub use logs::Logs;
 pub use pause::Pause;

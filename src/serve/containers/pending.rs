@@ -110,12 +110,19 @@ impl Place {
     pub async fn feed(mut self) -> Option<Feed> {
         loop {
             let event = tokio::select! {
+                biased;
                 feed = &mut self.feed => return feed.ok(),
                 event = self.events.recv() => event,
             };
             let started = match event {
                 Ok(event) if event.kind != "container" || event.actor != self.container.id => false,
-                Ok(event) if event.action == "destroy" => return None,
+                // Whoever started it, and has the streams, hands them over though it is gone.
+                Ok(event) if event.action == "destroy" => {
+                    match self.state.pending.withdraw(&self.container.id, self.number) {
+                        true => return None,
+                        false => return (&mut self.feed).await.ok(),
+                    }
+                }
                 Ok(event) => event.action == "start",
                 // What was missed may have been it.
                 Err(RecvError::Lagged(_)) => true,

@@ -2,6 +2,7 @@
 
 mod copies;
 mod hostile;
+mod keeping;
 mod kills;
 mod mounts;
 mod remote;

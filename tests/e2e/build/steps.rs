@@ -460,26 +460,3 @@ fn a_cache_is_carried_elsewhere() {
     let error = project.fails(&here, &["--cache-to", "type=gha"], 1);
     assert!(error.contains("there is no gha"), "{error}");
 }
-
-#[test]
-fn steps_and_caches_are_pruned() {
-    let hull = Hull::fresh();
-    let project = Project::new(
-        "FROM busybox\nRUN --mount=type=cache,target=/c head -c 100000 /dev/zero > /c/x; echo 1 > /1\nRUN echo 2 > /2\n",
-        &[],
-    );
-    project.build(&hull, &["-t", "kept"]);
-    project.write("Dockerfile", "FROM busybox\nRUN echo other > /o\n");
-    project.build(&hull, &[]);
-    let count = || hull.ok(&["images", "-a", "-q"]).lines().count();
-    assert_eq!(count(), 4);
-    hull.ok(&["builder", "prune", "-a", "-f", "--filter", "until=24h"]);
-    assert_eq!(count(), 4);
-    let done = hull.ok(&["builder", "prune", "-f"]);
-    assert_eq!(done.matches("deleted: ").count(), 1, "{done}");
-    assert_eq!(count(), 3);
-    assert!(!hull.root().join("build-cache").exists());
-    let done = hull.ok(&["builder", "prune", "-a", "-f"]);
-    assert_eq!(done.matches("deleted: ").count(), 1, "{done}");
-    assert_eq!(hull.ok(&["run", "--rm", "kept", "cat", "/1", "/2"]), "1\n2");
-}

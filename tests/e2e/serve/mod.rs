@@ -1,7 +1,9 @@
 //! `hull serve`, driven by docker's own clients.
 
 mod cli;
+mod compose;
 mod hostile;
+mod sdk;
 mod streams;
 mod things;
 

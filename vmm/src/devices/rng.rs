@@ -53,7 +53,8 @@ impl VirtioDevice for Rng {
     }
 }
 
-fn fill(bytes: &mut [u8]) -> std::io::Result<()> {
+/// Fill this with the host's random bytes.
+pub(crate) fn fill(bytes: &mut [u8]) -> std::io::Result<()> {
     let mut done = 0;
     while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
         // SAFETY: the pointer and the length are those of a live, exclusive slice.

@@ -1,6 +1,5 @@
 //! CPU engines: how the guest's kernel is executed.
 
-#[cfg(target_arch = "x86_64")]
 pub(crate) mod kvm;
 pub(crate) mod tcg;
 pub(crate) mod uml;

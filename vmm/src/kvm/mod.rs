@@ -5,10 +5,17 @@
 //! into memory and entered directly; devices are pages of registers
 //! ([`crate::transport::mmio`]), and a port for the kernel's last words.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod bus;
 mod memory;
 pub(crate) mod probe;
+// The device tree of ARM machines is tested everywhere.
+#[cfg(all(test, not(target_arch = "aarch64")))]
+#[path = "aarch64/tree.rs"]
+mod tree;
 mod vcpu;
+#[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 use std::fs::File;
@@ -18,6 +25,9 @@ use std::sync::Arc;
 
 use kvm_ioctls::{IoEventAddress, Kvm, VcpuFd, VmFd};
 
+#[cfg(target_arch = "aarch64")]
+use aarch64 as arch;
+#[cfg(target_arch = "x86_64")]
 use x86_64 as arch;
 
 pub(crate) use bus::{Bus, DeviceSlot};
@@ -55,6 +65,9 @@ pub(crate) enum KvmError {
     /// More devices than there is room for.
     #[error("the machine has more devices than its kernel can be told of: share fewer directories")]
     TooManyDevices,
+    /// More CPUs than the host's interrupt controller serves.
+    #[error("this host's KVM has machines of up to {0} CPUs: choose fewer with --cpus")]
+    TooManyCpus(u32),
 }
 
 /// Name what was asked of KVM.
@@ -75,6 +88,15 @@ pub(crate) struct Parts {
     pub(crate) kvm: OwnedFd,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
+}
+
+/// What it runs.
+#[derive(Debug)]
+pub(crate) struct Software<'a> {
+    pub(crate) kernel: &'a File,
+    pub(crate) initramfs: &'a File,
+    /// The kernel's command line.
+    pub(crate) arguments: &'a str,
 }
 
 /// A virtual machine that has memory and no CPUs yet.
@@ -115,27 +137,19 @@ impl Vm {
     pub(crate) fn assemble(
         self,
         devices: Vec<Arc<Mmio>>,
-        kernel: &File,
-        initramfs: &File,
-        arguments: &str,
+        software: &Software<'_>,
         console: File,
     ) -> Result<Assembled, KvmError> {
         if devices.len() > MAX_DEVICES {
             return Err(KvmError::TooManyDevices);
         }
-        arch::make_interrupt_controller(&self.vm)?;
-        let mut cpus = Vec::new();
-        for index in 0..self.cpus {
-            let cpu = self.vm.create_vcpu(index.into()).to("make a CPU")?;
-            cpus.push(cpu);
-        }
+        let (mut cpus, interrupts) = arch::make_cpus(&self.vm, self.cpus)?;
         let slots: Vec<DeviceSlot> = (0..devices.len()).map(arch::slot).collect();
         let machine = arch::Machine {
-            kvm: &self.kvm,
             memory: &self.memory.memory,
             memory_mib: self.memory_mib,
         };
-        machine.finish(&mut cpus, kernel, initramfs, arguments)?;
+        machine.finish(&self.kvm, &mut cpus, interrupts, &slots, software)?;
         for (device, slot) in devices.iter().zip(&slots) {
             self.attach(device, *slot)?;
         }

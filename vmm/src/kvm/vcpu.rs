@@ -27,6 +27,8 @@ pub(crate) enum End {
     Failed(String),
 }
 
+const NO_EMULATION: &str = "it cannot emulate an instruction of the guest's";
+
 /// A CPU and what it reaches.
 #[derive(Debug)]
 pub(crate) struct Vcpu {
@@ -55,6 +57,10 @@ impl Vcpu {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
+            // How arm64's KVM says it: the instruction cannot be told from what it did.
+            Err(error) if error.errno() == libc::ENOSYS => {
+                return Some(End::Internal(NO_EMULATION.to_owned()));
+            }
             Err(error) => return Some(End::Failed(error.to_string())),
         };
         match exit {
@@ -74,6 +80,7 @@ impl Vcpu {
                 let result = self.bus.write(address, data);
                 result.err().map(|error| End::Device(error.to_string()))
             }
+            #[cfg(target_arch = "x86_64")]
             VcpuExit::IoIn(port, data) => {
                 match arch::port_uart(port) {
                     Some(register) => self.bus.uart_read(register, data),
@@ -81,6 +88,7 @@ impl Vcpu {
                 }
                 None
             }
+            #[cfg(target_arch = "x86_64")]
             VcpuExit::IoOut(port, data) => {
                 if arch::is_reset(port, data) {
                     return Some(End::Reset);
@@ -111,9 +119,7 @@ fn internal_error(fd: &mut VcpuFd) -> String {
     // but numbers, for which every pattern is valid.
     let code = unsafe { fd.get_kvm_run().__bindgen_anon_1.internal.suberror };
     match code {
-        kvm_bindings::KVM_INTERNAL_ERROR_EMULATION => {
-            "it cannot emulate an instruction of the guest's".to_owned()
-        }
+        kvm_bindings::KVM_INTERNAL_ERROR_EMULATION => NO_EMULATION.to_owned(),
         kvm_bindings::KVM_INTERNAL_ERROR_SIMUL_EX => {
             "two exceptions of the guest at once".to_owned()
         }

@@ -16,7 +16,7 @@ use crate::control::Channel;
 use crate::devices::fs;
 use crate::engine::kvm::command_line;
 use crate::jail::{self, Root};
-use crate::kvm::{Parts, Vm};
+use crate::kvm::{Parts, Software, Vm};
 use crate::launch::{LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
 use crate::transport::Transport;
@@ -71,9 +71,11 @@ pub(super) fn boot(
         .while_doing("make the guest's console")?;
     let machine = vm.assemble(
         devices.clone(),
-        &File::from(kernel),
-        &File::from(initramfs),
-        &command_line(spec, devices.len()),
+        &Software {
+            kernel: &File::from(kernel),
+            initramfs: &File::from(initramfs),
+            arguments: &command_line(spec, devices.len()),
+        },
         File::from(OwnedFd::from(writer)),
     )?;
     let transports = devices

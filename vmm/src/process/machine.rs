@@ -9,7 +9,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::boot::{self, Booted, VSOCK, transport_owner};
-#[cfg(target_arch = "x86_64")]
 use super::kvm;
 use super::{Failure, While};
 use crate::control::{Channel, Command, Report};
@@ -88,7 +87,6 @@ impl<'a> Machine<'a> {
         };
         name(&spec.name)?;
         let booted = match spec.engine {
-            #[cfg(target_arch = "x86_64")]
             EngineKind::Kvm => kvm::boot(channel, &spec, files, root, shares.as_ref())?,
             _ => boot::boot(
                 channel,

@@ -8,11 +8,9 @@
 mod affinity;
 mod boot;
 mod console;
-#[cfg(target_arch = "x86_64")]
 mod cpus;
 mod fds;
 mod guest;
-#[cfg(target_arch = "x86_64")]
 mod kvm;
 mod listen;
 mod machine;
@@ -48,7 +46,6 @@ enum Failure {
     #[error("cannot jail the machine: {0}")]
     Jail(#[from] JailError),
     /// The machine could not be made.
-    #[cfg(target_arch = "x86_64")]
     #[error(transparent)]
     Kvm(#[from] crate::kvm::KvmError),
     /// A device or its transport failed.

@@ -7,7 +7,6 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::console::Console;
-#[cfg(target_arch = "x86_64")]
 use super::cpus::Cpus;
 use super::{Failure, While, fds, stop};
 use crate::StopReason;
@@ -18,7 +17,6 @@ pub(super) enum Guest {
     /// A child process, and a descriptor that tells when it ends.
     Process(Pid, OwnedFd),
     /// Threads of this process.
-    #[cfg(target_arch = "x86_64")]
     Cpus(Cpus),
 }
 
@@ -33,7 +31,6 @@ impl Guest {
     pub(super) fn end_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Process(_, end) => end.as_fd(),
-            #[cfg(target_arch = "x86_64")]
             Self::Cpus(cpus) => cpus.end_fd(),
         }
     }
@@ -42,7 +39,6 @@ impl Guest {
     pub(super) fn begin(&self) {
         match self {
             Self::Process(..) => {}
-            #[cfg(target_arch = "x86_64")]
             Self::Cpus(cpus) => cpus.begin(),
         }
     }
@@ -59,7 +55,6 @@ impl Guest {
                 console.drain();
                 Ok(Some(stop::reason(status, &console.tail())))
             }
-            #[cfg(target_arch = "x86_64")]
             Self::Cpus(cpus) => {
                 let end = cpus.end();
                 console.drain();
@@ -79,7 +74,6 @@ impl Guest {
                 Ok(stop::reason(status, &console.tail()))
             }
             // The threads end with this process.
-            #[cfg(target_arch = "x86_64")]
             Self::Cpus(_) => {
                 console.drain();
                 Ok(stop::of_cpus(crate::kvm::End::PowerOff, &console.tail()))

@@ -3,7 +3,6 @@
 use nix::sys::wait::WaitStatus;
 
 use crate::StopReason;
-#[cfg(target_arch = "x86_64")]
 use crate::kvm::End;
 
 /// How the kernel begins its last words.
@@ -43,7 +42,6 @@ pub(super) fn reason(status: WaitStatus, console: &str) -> StopReason {
 }
 
 /// Judge the end of a guest whose CPUs are threads of ours.
-#[cfg(target_arch = "x86_64")]
 pub(super) fn of_cpus(end: End, console: &str) -> StopReason {
     if let Some(reason) = last_words(console) {
         return reason;
@@ -103,7 +101,6 @@ mod tests {
         );
     }
 
-    #[cfg(target_arch = "x86_64")]
     #[test]
     fn ends_of_cpus_are_told_apart() {
         let words = "Kernel panic - not syncing: no init\n";

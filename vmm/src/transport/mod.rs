@@ -1,7 +1,6 @@
 //! How a guest reaches the devices.
 
 mod memory;
-#[cfg(target_arch = "x86_64")]
 pub(crate) mod mmio;
 #[cfg(test)]
 mod tests;

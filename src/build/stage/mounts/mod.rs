@@ -22,7 +22,7 @@ use crate::build::{BuildError, Builder};
 use crate::image::View;
 use crate::image::digest::{Digest, HashWriter};
 use crate::image::erofs::FileType;
-use crate::store::{CacheOwner, DigestLock};
+use crate::store::{BuildCache, CacheOwner, DigestLock};
 
 /// Where a directory lies in the tree that is mounted.
 const DIRECTORY: &str = "directory";
@@ -131,7 +131,7 @@ impl StageRun<'_> {
     pub(super) fn host_shares(
         &self,
         also: &[Cache],
-    ) -> Result<Vec<(String, DirShare)>, BuildError> {
+    ) -> Result<Vec<(String, DirShare, BuildCache)>, BuildError> {
         let mut wanted: BTreeMap<String, Owner> = also
             .iter()
             .map(|cache| (cache.id.clone(), cache.owner))
@@ -156,13 +156,13 @@ impl StageRun<'_> {
         }
         let shares = wanted.into_iter().map(|(id, Owner { mode, uid, gid })| {
             let owner = CacheOwner { mode, uid, gid };
-            let source = self.builder.store.build_cache(&Digest::of(&id), owner)?;
+            let cache = self.builder.store.build_cache(&Digest::of(&id), owner)?;
             let share = DirShare {
                 tag: tag(&id),
-                source,
+                source: cache.path.clone(),
                 read_only: false,
             };
-            Ok((id, share))
+            Ok((id, share, cache))
         });
         shares.collect()
     }

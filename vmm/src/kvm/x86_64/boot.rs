@@ -8,7 +8,7 @@ use linux_loader::loader::bootparam::{boot_e820_entry, boot_params};
 use linux_loader::loader::elf::Elf;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryRegion};
 
-use super::super::KvmError;
+use super::super::{KvmError, Software};
 use super::{HIGH_MEMORY, LOW_MEMORY_END};
 use crate::devices::Memory;
 
@@ -39,11 +39,9 @@ const RESERVED: u32 = 2;
 pub(super) fn load(
     memory: &Memory,
     memory_mib: u32,
-    kernel: &File,
-    initramfs: &File,
-    arguments: &str,
+    software: &Software<'_>,
 ) -> Result<GuestAddress, KvmError> {
-    let mut kernel = duplicate(kernel)?;
+    let mut kernel = duplicate(software.kernel)?;
     let size = memory.iter().map(GuestMemoryRegion::len).sum::<u64>();
     let loaded = Elf::load(memory, None, &mut kernel, Some(GuestAddress(HIGH_START)));
     let loaded = match loaded {
@@ -54,7 +52,7 @@ pub(super) fn load(
         }
         Err(error) => return Err(KvmError::Kernel(error.to_string())),
     };
-    let mut initramfs = duplicate(initramfs)?;
+    let mut initramfs = duplicate(software.initramfs)?;
     let length = initramfs.metadata()?.len();
     // At the end of low memory, where the kernel does not need to move it.
     let end = size.min(LOW_MEMORY_END);
@@ -66,7 +64,7 @@ pub(super) fn load(
     memory
         .read_exact_volatile_from(GuestAddress(start), &mut initramfs, length as usize)
         .map_err(description)?;
-    write_command_line(memory, arguments)?;
+    write_command_line(memory, software.arguments)?;
     write_page_tables(memory)?;
     let mut parameters = boot_params::default();
     parameters.hdr.type_of_loader = LOADER;
@@ -74,7 +72,7 @@ pub(super) fn load(
     parameters.hdr.header = HEADER;
     parameters.hdr.kernel_alignment = HUGE_PAGE as u32;
     parameters.hdr.cmd_line_ptr = COMMAND_LINE as u32;
-    parameters.hdr.cmdline_size = arguments.len() as u32;
+    parameters.hdr.cmdline_size = software.arguments.len() as u32;
     parameters.hdr.ramdisk_image = start as u32;
     parameters.hdr.ramdisk_size = length as u32;
     let map = memory_map(size);
@@ -125,7 +123,7 @@ fn write_command_line(memory: &Memory, arguments: &str) -> Result<(), KvmError> 
 }
 
 /// The first gigabyte at its own addresses: enough for the kernel to make its own.
-pub(in super::super) fn write_page_tables(memory: &Memory) -> Result<(), KvmError> {
+pub(super) fn write_page_tables(memory: &Memory) -> Result<(), KvmError> {
     const PRESENT_WRITABLE: u64 = 3;
     const HUGE: u64 = 1 << 7;
     let (second, third) = (PAGE_TABLES + PAGE, PAGE_TABLES + 2 * PAGE);

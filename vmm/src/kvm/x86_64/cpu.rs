@@ -33,12 +33,7 @@ const EXTERNAL: u32 = 7;
 const NON_MASKABLE: u32 = 4;
 
 /// What every CPU needs.
-pub(in super::super) fn prepare(
-    cpu: &VcpuFd,
-    index: u32,
-    cpus: u32,
-    model: &CpuId,
-) -> Result<(), KvmError> {
+pub(super) fn prepare(cpu: &VcpuFd, index: u32, cpus: u32, model: &CpuId) -> Result<(), KvmError> {
     let own = cpuid::of_cpu(model, index, cpus)?;
     cpu.set_cpuid2(&own).to("set a CPU's features")?;
     // A host without one of them has that one's effect anyway.
@@ -62,7 +57,7 @@ pub(in super::super) fn prepare(
 }
 
 /// Let the first CPU begin in the kernel, in 64-bit mode. The kernel starts the others.
-pub(in super::super) fn enter_kernel(cpu: &VcpuFd, entry: GuestAddress) -> Result<(), KvmError> {
+pub(super) fn enter_kernel(cpu: &VcpuFd, entry: GuestAddress) -> Result<(), KvmError> {
     let mut special = cpu.get_sregs().to("read a CPU's registers")?;
     let data = segment(DATA, 3);
     special.cs = segment(CODE, 0xb);
@@ -93,10 +88,7 @@ pub(in super::super) fn enter_kernel(cpu: &VcpuFd, entry: GuestAddress) -> Resul
 }
 
 /// Let a CPU in 64-bit mode make system calls, to where these registers say.
-pub(in super::super) fn allow_system_calls(
-    cpu: &VcpuFd,
-    registers: &[(u32, u64)],
-) -> Result<(), KvmError> {
+pub(super) fn allow_system_calls(cpu: &VcpuFd, registers: &[(u32, u64)]) -> Result<(), KvmError> {
     set_model_registers(cpu, registers)?;
     let mut special = cpu.get_sregs().to("read a CPU's registers")?;
     special.efer |= EFER_SYSTEM_CALL;

@@ -17,7 +17,7 @@ const THREADS: u32 = 1 << 8;
 const CORES: u32 = 2 << 8;
 
 /// What the host can offer to every CPU.
-pub(in super::super) fn model(kvm: &Kvm) -> Result<CpuId, KvmError> {
+pub(super) fn model(kvm: &Kvm) -> Result<CpuId, KvmError> {
     let mut model = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .to("say what CPUs it has")?;

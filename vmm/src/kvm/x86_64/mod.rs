@@ -2,16 +2,14 @@
 //! kernel and nothing else of a PC.
 
 mod boot;
-pub(super) mod cpu;
-pub(super) mod cpuid;
+mod cpu;
+mod cpuid;
 mod mptable;
+pub(super) mod probe;
 
-use std::fs::File;
-
-pub(super) use boot::write_page_tables as page_tables;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
-use super::{Asking, DeviceSlot, KvmError};
+use super::{Asking, DeviceSlot, KvmError, Software};
 use crate::devices::Memory;
 use crate::transport::mmio::PAGE;
 
@@ -52,12 +50,20 @@ pub(super) fn memory_ranges(size: u64) -> Vec<(u64, u64)> {
     }
 }
 
-/// Everything before the CPUs.
-pub(super) fn make_interrupt_controller(vm: &VmFd) -> Result<(), KvmError> {
+/// The interrupt controllers, of which there is one kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Interrupts;
+
+/// Make the interrupt controllers and CPUs.
+pub(super) fn make_cpus(vm: &VmFd, count: u32) -> Result<(Vec<VcpuFd>, Interrupts), KvmError> {
     vm.set_identity_map_address(IDENTITY_MAP)
         .to("place its page tables")?;
     vm.set_tss_address(TASK_STATE).to("place its task state")?;
-    vm.create_irq_chip().to("make an interrupt controller")
+    vm.create_irq_chip().to("make an interrupt controller")?;
+    let cpus = (0..count)
+        .map(|index| vm.create_vcpu(index.into()).to("make a CPU"))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((cpus, Interrupts))
 }
 
 /// The place of a device.
@@ -110,7 +116,6 @@ pub(super) fn arguments(slots: &[DeviceSlot]) -> String {
 
 /// What is known when the CPUs have been made.
 pub(super) struct Machine<'a> {
-    pub(super) kvm: &'a Kvm,
     pub(super) memory: &'a Memory,
     pub(super) memory_mib: u32,
 }
@@ -119,14 +124,15 @@ impl Machine<'_> {
     /// Fill memory and CPUs.
     pub(super) fn finish(
         &self,
+        kvm: &Kvm,
         cpus: &mut [VcpuFd],
-        kernel: &File,
-        initramfs: &File,
-        arguments: &str,
+        _interrupts: Interrupts,
+        _slots: &[DeviceSlot],
+        software: &Software<'_>,
     ) -> Result<(), KvmError> {
-        let entry = boot::load(self.memory, self.memory_mib, kernel, initramfs, arguments)?;
+        let entry = boot::load(self.memory, self.memory_mib, software)?;
         mptable::write(self.memory, cpus.len() as u8)?;
-        let model = cpuid::model(self.kvm)?;
+        let model = cpuid::model(kvm)?;
         for (index, cpu) in cpus.iter().enumerate() {
             cpu::prepare(cpu, index as u32, cpus.len() as u32, &model)?;
             if index == 0 {
