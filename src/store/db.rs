@@ -1,11 +1,11 @@
 //! The database: opening, migrating, transactions.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{StoreError, builds, containers, events, images, networks, volumes};
 use crate::image::digest::Digest;
@@ -26,6 +26,9 @@ const MIGRATIONS: &[&str] = &[
 /// How long a command waits for another one's transaction.
 const BUSY: Duration = Duration::from_secs(30);
 
+/// How long until it is tried again where SQLite does not wait by itself.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// The log's pages after which it is written back; whoever opens it alone reads all of them.
 const LOG_PAGES: i64 = 100;
 
@@ -42,8 +45,7 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
     db.busy_timeout(BUSY).map_err(fail)?;
     let version = schema_version(&db).map_err(fail)?;
     if version == 0 {
-        db.pragma_update(None, "journal_mode", "wal")
-            .map_err(fail)?;
+        write_ahead(&db).map_err(fail)?;
     }
     db.pragma_update(None, "synchronous", "normal")
         .map_err(fail)?;
@@ -68,6 +70,23 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
 fn schema_version(db: &Connection) -> rusqlite::Result<usize> {
     db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))
         .map(|version| usize::try_from(version).unwrap_or(usize::MAX))
+}
+
+/// Keeps a log beside a new database. Where another command does the same at this moment, SQLite
+/// says at once that it is busy, whatever the time it was given to wait.
+fn write_ahead(db: &Connection) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match db.pragma_update(None, "journal_mode", "wal") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Brings the schema up to date in one transaction, so that it is old or new, never between.
@@ -98,6 +117,22 @@ impl FromSql for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_create_it_at_once() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.db");
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..8)
+                    .map(|_| scope.spawn(|| open(&path).map(drop)))
+                    .collect();
+                for one in all {
+                    one.join().unwrap().unwrap();
+                }
+            });
+        }
+    }
 
     #[test]
     fn creating_twice_and_meeting_a_newer_schema() {

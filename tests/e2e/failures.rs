@@ -339,7 +339,7 @@ fn a_container_that_needs_too_much_memory_is_killed_alone() {
 #[test]
 fn commands_that_are_not_there_yet_say_so() {
     let hull = Hull::shared();
-    for word in ["swarm", "search", "compose"] {
+    for word in ["swarm", "search", "secret"] {
         let error = hull.fails(&[word, "ls"], 125);
         assert!(error.contains("not there yet"), "{error}");
     }
