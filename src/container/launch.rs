@@ -430,8 +430,9 @@ fn machine(
 ) -> Result<MachineConfig, LaunchError> {
     let config = &container.config;
     for bind in &config.binds {
-        // As docker: a missing host directory is made.
-        if !bind.source.exists() {
+        // As docker: a missing directory is made, but not one that a volume's options name.
+        let made_by_us = |name| bind.source == store.paths().volume_data(name);
+        if bind.volume.as_deref().is_none_or(made_by_us) && !bind.source.exists() {
             fs::create_dir_all(&bind.source).map_err(|source| LaunchError::Volume {
                 path: bind.source.clone(),
                 source,

@@ -91,8 +91,14 @@ impl Store {
 
     /// A volume by its name.
     pub fn volume(&self, name: &str) -> Result<Option<VolumeRecord>, StoreError> {
-        let all = self.volumes()?;
-        Ok(all.into_iter().find(|volume| volume.name == name))
+        self.read(|db| {
+            db.query_row(
+                "SELECT name, created, anonymous, labels, options FROM volume WHERE name = ?1",
+                [name],
+                volume_row,
+            )
+            .optional()
+        })
     }
 
     /// The names of volumes that containers have.

@@ -5,15 +5,14 @@
 //! rounds there are and `HULL_CRASH_SEED` repeats a sequence.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Read;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Hull, alive, eventually};
+use crate::harness::{Hull, alive, eventually, fetch};
 use crate::leftovers;
 
 /// Rounds that take about a minute.
@@ -242,24 +241,11 @@ impl Matrix {
             });
             let place = hull.ok(&["port", name, "80"]);
             let place = place.lines().next().unwrap();
-            eventually("a survivor's port answers", || fetch(place) == "precious\n");
+            eventually("a survivor's port answers", || {
+                fetch(place, "/file") == "precious\n"
+            });
         }
     }
-}
-
-/// What a server says to a request for `/file`, without the head.
-fn fetch(place: &str) -> String {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(place)?;
-        stream.write_all(b"GET /file HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = ask().unwrap_or_default();
-    answer
-        .split_once("\r\n\r\n")
-        .map_or(String::new(), |(_, body)| body.to_owned())
 }
 
 #[test]

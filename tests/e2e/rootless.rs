@@ -1,11 +1,9 @@
 //! The core of everything as a user without privileges: nothing needs the host's root.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use crate::harness::{Hull, alive, eventually};
+use crate::harness::{Hull, alive, eventually, fetch};
 use crate::leftovers;
 
 /// The host's user that a process runs as.
@@ -141,11 +139,7 @@ fn an_unprivileged_user_has_networks_and_builds() {
         hull.run(&get).stdout == "page\n"
     });
     let place = hull.ok(&["port", "site", "80"]);
-    let mut stream = TcpStream::connect(place).unwrap();
-    stream.write_all(b"GET /p HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("\r\n\r\npage\n"), "{answer}");
+    assert_eq!(fetch(&place, "/p"), "page\n");
     for holder in leftovers::holders(&hull) {
         assert_ne!(user_of(&holder.to_string()), 0, "{holder}");
     }

@@ -306,6 +306,14 @@ fn a_volume_may_be_a_directory_of_the_host() {
     assert_eq!(run("echo here > /v/f").code, 0);
     let file = dir.path().join("d/f");
     assert_eq!(fs::read_to_string(&file).unwrap(), "here\n");
+    let kept = ["run", "--name", "kept", "-v", "mine:/v", "busybox", "true"];
+    hull.ok(&kept);
+    let elsewhere = dir.path().join("elsewhere");
+    fs::rename(dir.path().join("d"), &elsewhere).unwrap();
+    let late = hull.run(&["start", "-a", "kept"]);
+    assert!(late.code != 0 && !file.exists(), "{late:?}");
+    fs::rename(&elsewhere, dir.path().join("d")).unwrap();
+    hull.ok(&["rm", "kept"]);
     hull.ok(&["volume", "rm", "mine"]);
     assert!(file.exists(), "what is the user's stays");
     let error = hull.fails(

@@ -3,22 +3,29 @@ use super::*;
 use crate::image::reference::Reference;
 use crate::image::tests::server::{Reply, Request, Server};
 
-/// Asks a server for a manifest that it does not have, as somebody.
-fn ask(server: &Server, credentials: Credentials) -> Result<Fetched, RegistryError> {
-    let reference: Reference = server.reference("x");
-    let endpoint = Endpoint {
+fn endpoint(server: &Server, registry: &str) -> Endpoint {
+    Endpoint {
         login: None,
         base: server.url(),
-        registry: reference.registry().to_owned(),
+        registry: registry.to_owned(),
         is_origin: true,
         accept_any_certificate: false,
         plain: None,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .unwrap();
-    runtime.block_on(async {
+        .unwrap()
+}
+
+/// Asks a server for a manifest that it does not have, as somebody.
+fn ask(server: &Server, credentials: Credentials) -> Result<Fetched, RegistryError> {
+    let reference: Reference = server.reference("x");
+    let endpoint = endpoint(server, reference.registry());
+    runtime().block_on(async {
         let session = Session::open_as(credentials, &endpoint, &reference, Access::Pull).await?;
         session.manifest(&reference, 1000).await
     })
@@ -125,19 +132,7 @@ fn manifests_have_a_limit_and_a_digest() {
 
 /// Logs in as `me` with `word`.
 fn log_in(server: &Server) -> Result<(), RegistryError> {
-    let endpoint = Endpoint {
-        login: None,
-        base: server.url(),
-        registry: "r.example".to_owned(),
-        is_origin: true,
-        accept_any_certificate: false,
-        plain: None,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(Session::login(&endpoint, user()))
+    runtime().block_on(Session::login(&endpoint(server, "r.example"), user()))
 }
 
 #[test]
