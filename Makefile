@@ -3,6 +3,7 @@
 #   make demo      build everything, start a registry with real images, run the main job
 #   make test      every test: unit, property, end to end in real guests
 #   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM (six minutes)
+#   make fuzz      search for bytes that break a device or a decoder (FUZZ_SECONDS=10 per target)
 #   make arm       hull for ARM boards, a static program, with its agent, kernel and emulators
 #   make build     target/release/hull with its agent, kernel and emulators
 #   make kernels   all guest kernels (build makes only the one that this machine uses by default)
@@ -12,7 +13,7 @@
 #   make lint      formatting, clippy, shellcheck, dependencies
 #   make clean     remove target/ (kernels and images stay in the cache, ~/.cache/hull)
 
-.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm bench conformance lint clean
+.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm fuzz bench conformance lint clean
 .NOTPARALLEL:
 
 step := @scripts/step
@@ -76,6 +77,12 @@ test-kvm: build arm
 	$(step) "Checking the tests' packages" scripts/setup demo test run
 	$(step) "Building the guest kernel x86_64" kernel-config/build --target x86_64 --output target/kernels
 	$(step) "Testing the kvm engine" tests/kvm/run
+
+FUZZ_SECONDS ?= 10
+
+fuzz: setup
+	$(step) "Checking the fuzzers' packages" scripts/setup fuzz
+	$(step) "Fuzzing" scripts/fuzz --seconds $(FUZZ_SECONDS)
 
 bench: build kernels
 	$(step) "Checking the benchmark's packages" scripts/setup demo peers

@@ -1,7 +1,7 @@
 //! `docker run`, but every container is its own microVM, of any CPU architecture.
 //!
 //! The library holds everything; [`cli`] is a thin command line over it. Arrows point one
-//! way: `cli` → `serve` → `build` → `container` → `image`, `network`, `arch` → `store`, and from here to the crates `vmm` and
+//! way: `cli` → `page`, `serve` → `build`, `layers` → `container` → `image`, `network`, `arch` → `store`, and from here to the crates `vmm` and
 //! `guest-agent` (protocol only).
 
 pub mod arch;
@@ -14,7 +14,9 @@ pub mod frames;
 pub mod human;
 pub mod id;
 pub mod image;
+pub mod layers;
 pub mod network;
+pub mod page;
 pub mod sentence;
 pub mod serve;
 pub mod settings;

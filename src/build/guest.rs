@@ -115,6 +115,7 @@ impl<'a> Guest<'a> {
             initramfs: assets::initramfs(base.place.guest)?,
             disks,
             disk_limits: vmm::IoLimits::default(),
+            trace_boot: false,
             shares,
             interfaces: network.macs(),
             console: None,

@@ -11,6 +11,7 @@ pub mod format;
 pub mod image;
 mod info;
 mod kernel;
+mod layers;
 mod missing;
 mod network;
 mod order;
@@ -78,6 +79,8 @@ enum Command {
     Networks(network::Group),
     /// Hand over to docker-compose
     Compose(compose::Compose),
+    /// Show an image or a container as a stack of layers
+    Layers(layers::Layers),
     /// Serve the Docker Engine API
     Serve(serve::Serve),
     /// Build and list guest kernels
@@ -117,6 +120,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Other(words) => missing::explain(&words),
         Command::Compose(args) => compose::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Layers(args) => layers::run(&args, &open()?),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
         Command::Container(command) => container::run(command),

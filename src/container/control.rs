@@ -37,6 +37,9 @@ pub struct Attach {
     pub stdin: bool,
     /// The client wants output and the exit status.
     pub output: bool,
+    /// The client wants to know what starting the machine took.
+    #[serde(default)]
+    pub trace_boot: bool,
 }
 
 /// What a client can ask.
@@ -81,6 +84,9 @@ pub enum ControlReply {
     Ok {
         /// Sentences for the user.
         warnings: Vec<String>,
+        /// What starting the machine took, if that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<Box<vmm::BootTrace>>,
     },
     /// Not done.
     Error {

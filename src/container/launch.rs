@@ -132,6 +132,8 @@ pub struct Started {
     pub stream: UnixStream,
     /// Sentences for the user.
     pub warnings: Vec<String>,
+    /// What starting the machine took, if that was asked for.
+    pub boot: Option<Box<vmm::BootTrace>>,
 }
 
 /// A supervisor that waits for its container.
@@ -255,9 +257,10 @@ pub fn start_in(
     drop(lock);
     control::send(&mut ours, FrameKind::Request, &plan)?;
     match control::receive(&mut ours, FrameKind::Response)? {
-        ControlReply::Ok { warnings } => Ok(Started {
+        ControlReply::Ok { warnings, boot } => Ok(Started {
             stream: ours,
             warnings,
+            boot,
         }),
         ControlReply::Error { code, message } => Err(LaunchError::Refused { code, message }),
     }
@@ -317,6 +320,7 @@ pub(super) fn plan(
     };
     let mut machine = machine(store, container, place, disks)?;
     machine.interfaces = connected.plan.macs();
+    machine.trace_boot = attach.trace_boot;
     Ok(LaunchPlan {
         container: container.clone(),
         machine,
@@ -454,6 +458,7 @@ fn machine(
         initramfs: assets::initramfs(place.guest)?,
         disks,
         disk_limits: config.disk_limits,
+        trace_boot: false,
         shares: config.binds.iter().enumerate().map(share).collect(),
         interfaces: Vec::new(),
         console: Some(

@@ -77,6 +77,14 @@ impl View {
         Some((self.ids.get(*layer)?, inode.nid))
     }
 
+    /// The files of layers, the lowest first.
+    #[cfg(test)]
+    pub(crate) fn of(layers: Vec<Reader>) -> Self {
+        let ids = (0..layers.len()).map(|number| number.to_string()).collect();
+        let layers = layers.into_iter().rev().collect();
+        Self { layers, ids }
+    }
+
     /// No files at all.
     pub fn empty() -> Self {
         Self {

@@ -22,10 +22,13 @@ struct Example {
 /// What stands between the outputs of two commands.
 const MARK: char = '\u{1}';
 
-/// README.md and every page in docs/.
+/// README.md and every page in docs/ and docs/class/.
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> = fs::read_dir(repository().join("docs"))
-        .unwrap()
+    let docs = repository().join("docs");
+    let listed = [docs.join("class"), docs].map(|directory| fs::read_dir(directory).unwrap());
+    let mut pages: Vec<PathBuf> = listed
+        .into_iter()
+        .flatten()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|kind| kind == "md"))
         .collect();

@@ -12,6 +12,7 @@
 
 mod archive;
 mod build;
+mod classroom;
 mod cli_table;
 mod concurrency;
 mod container_view;

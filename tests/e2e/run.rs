@@ -162,3 +162,28 @@ fn a_detached_container_is_listed_waited_for_and_logged() {
         "3 exited"
     );
 }
+
+#[test]
+fn what_starting_a_guest_took_is_told_when_asked_for() {
+    let hull = Hull::shared();
+    let done = hull.run(&["run", "--rm", "--trace-boot", "busybox", "echo", "out"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "out\n"), "{done:#?}");
+    let (steps, rest) = done
+        .stderr
+        .split_once("the agent is ready\n")
+        .expect("its last step");
+    // Time passes from one step to the next.
+    let times: Vec<f64> = steps
+        .lines()
+        .map(|line| line.split_whitespace().nth(1).unwrap().parse().unwrap())
+        .collect();
+    assert!(times.len() >= 3 && times.is_sorted(), "{steps}");
+    // Under uml there is nothing to exit from, which is said.
+    assert!(rest.contains("no exits: this engine"), "{rest}");
+    assert!(rest.contains("ms CPU of its own, set-up "), "{rest}");
+    let served = rest
+        .lines()
+        .find_map(|line| line.strip_prefix("boot: devices served: vsock "))
+        .and_then(|line| line.split(',').next()?.parse::<u32>().ok());
+    assert!(served.is_some_and(|count| count > 0), "{rest}");
+}

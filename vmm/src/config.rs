@@ -138,6 +138,9 @@ pub struct MachineConfig {
     /// Hardware addresses of the network interfaces, in the order in which the guest sees
     /// them. Each is connected with [`crate::Machine::connect_network`].
     pub interfaces: Vec<[u8; 6]>,
+    /// Count what starting it costs: [`crate::Machine::take_boot_trace`].
+    #[serde(default)]
+    pub trace_boot: bool,
     /// Where the guest kernel's messages go. The file is truncated and its size is bounded.
     pub console: Option<PathBuf>,
     /// The QEMU program for `tcg`; without it the one in the usual place is taken.

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::launch::{LaunchSpec, ShareSpec};
-use crate::{NetworkPlace, StopReason};
+use crate::{BootTrace, NetworkPlace, StopReason};
 
 /// The longest packet: a launch description with 200 layers is far below it.
 const MAX_PACKET: usize = 64 * 1024;
@@ -49,8 +49,8 @@ pub(crate) enum Command {
 pub(crate) enum Report {
     /// A child process stands; its pidfd comes along, so that the creator can kill it.
     Child,
-    /// The agent listens.
-    Ready,
+    /// The agent listens; what it took, if that was asked for.
+    Ready(Option<Box<BootTrace>>),
     /// The machine ended.
     Stopped(StopReason),
 }

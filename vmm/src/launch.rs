@@ -31,6 +31,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) shares: Vec<ShareSpec>,
     /// The hardware addresses of the network interfaces.
     pub(crate) interfaces: Vec<[u8; 6]>,
+    /// Count what starting it costs.
+    pub(crate) trace_boot: bool,
 }
 
 /// A block device without its files.
@@ -227,6 +229,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<Opened, StartError> {
         disk_limits: config.disk_limits,
         shares: share_specs,
         interfaces: config.interfaces.clone(),
+        trace_boot: config.trace_boot,
     };
     let files = LaunchFiles {
         kernel,

@@ -13,6 +13,8 @@ mod devices;
 mod engine;
 mod event;
 mod eventfd;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod jail;
 mod kvm;
 mod launch;
@@ -20,6 +22,7 @@ mod machine;
 mod poll;
 mod probe;
 mod process;
+mod trace;
 mod transport;
 
 pub use config::{
@@ -30,6 +33,7 @@ pub use event::{Event, StopReason};
 pub use machine::{ConnectError, EventError, Machine, Spare, StartError};
 pub use probe::{Probe, isolation, probe, probe_kvm};
 pub use process::vmm_main;
+pub use trace::{BootStep, BootTrace, RegisterUse};
 
 /// The first argument that makes the `hull` program be a VMM process.
 pub const VMM_ARGUMENT: &str = "__vmm";

@@ -15,7 +15,7 @@ use crate::child::{Child, End};
 use crate::control::{Channel, Command, FDS_PER_PACKET, Report};
 use crate::launch::Opened;
 use crate::process::{self, SHARES_ARGUMENT};
-use crate::{Event, MachineConfig, NetworkPlace, StopReason, VMM_ARGUMENT, launch};
+use crate::{BootTrace, Event, MachineConfig, NetworkPlace, StopReason, VMM_ARGUMENT, launch};
 
 /// A machine that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +119,7 @@ pub struct Machine {
     /// Descriptors of the VMM's children, to be sure that they are gone after a kill.
     children: Vec<OwnedFd>,
     stopped: Option<StopReason>,
+    trace: Option<Box<BootTrace>>,
 }
 
 impl Machine {
@@ -128,6 +129,7 @@ impl Machine {
             vmm: Child::of(vmm),
             children: Vec::new(),
             stopped: None,
+            trace: None,
         }
     }
 
@@ -204,7 +206,10 @@ impl Machine {
     fn take_report(&mut self) -> Result<Option<Event>, EventError> {
         match self.channel.receive::<Report>() {
             Ok(Some((Report::Child, fds))) => self.children.extend(fds),
-            Ok(Some((Report::Ready, _))) => return Ok(Some(Event::Ready)),
+            Ok(Some((Report::Ready(trace), _))) => {
+                self.trace = trace;
+                return Ok(Some(Event::Ready));
+            }
             Ok(Some((Report::Stopped(reason), _))) => {
                 self.reap()?;
                 self.stopped = Some(reason);
@@ -243,6 +248,11 @@ impl Machine {
             }
         }
         self.next_event().map(Some)
+    }
+
+    /// What starting it took, once after [`Event::Ready`], if its configuration asked for it.
+    pub fn take_boot_trace(&mut self) -> Option<Box<BootTrace>> {
+        self.trace.take()
     }
 
     /// The VMM process.

@@ -78,6 +78,7 @@ pub fn probe(
         initramfs: initramfs.to_owned(),
         disks: Vec::new(),
         disk_limits: IoLimits::default(),
+        trace_boot: false,
         shares: Vec::new(),
         interfaces: Vec::new(),
         console: None,

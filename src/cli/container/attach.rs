@@ -45,6 +45,7 @@ pub fn run(args: &Attach, context: &Context) -> anyhow::Result<ExitCode> {
     let attach = control::Attach {
         stdin: options.stdin,
         output: true,
+        ..control::Attach::default()
     };
     let stream = client::attach(&context.store, &container, attach)?;
     context

@@ -1,6 +1,7 @@
 //! Commands about containers.
 
 mod attach;
+mod boot_report;
 mod commit;
 mod cp;
 mod diff;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::boot_report::BootReport;
 use super::flags::{Flags, Stream};
 use crate::arch::platform::Platform;
 use crate::cli::context::Context;
@@ -38,6 +39,9 @@ pub struct Run {
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
+    /// Print what starting the guest took: time, exits, registers, processor time
+    #[arg(long)]
+    trace_boot: bool,
     #[command(flatten)]
     flags: Flags,
 }
@@ -94,6 +98,7 @@ pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
     let attach = Attach {
         stdin: options.stdin,
         output: !args.detach,
+        trace_boot: args.trace_boot,
     };
     let store = &context.store;
     let started = launch::start_in(
@@ -115,6 +120,9 @@ pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
     };
     for warning in &started.warnings {
         eprintln!("hull: warning: {warning}");
+    }
+    if let Some(trace) = &started.boot {
+        eprint!("{}", BootReport(trace));
     }
     if args.detach {
         println!("{}", container.id);

@@ -62,6 +62,7 @@ pub fn run(args: &Start, context: &Context) -> anyhow::Result<ExitCode> {
     let attach = Attach {
         stdin: options.stdin,
         output: true,
+        ..Attach::default()
     };
     let started = launch::start(&context.store, &container, attach, terminal::window_size())
         .map_err(|error| Failure::daemon(error.exit_code(), error))?;

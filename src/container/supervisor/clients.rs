@@ -50,6 +50,7 @@ pub async fn serve_starter(mut stream: UnixStream, attach: Attach, hub: Rc<Hub>)
     };
     let reply = state.started.unwrap_or(ControlReply::Ok {
         warnings: Vec::new(),
+        boot: None,
     });
     let good = matches!(reply, ControlReply::Ok { .. });
     let told = frames::send(&mut stream, FrameKind::Response, &reply)
@@ -128,6 +129,7 @@ async fn answer(stream: &mut UnixStream, done: Result<(), String>) -> io::Result
 async fn accept_request(stream: &mut UnixStream) -> io::Result<()> {
     let reply = ControlReply::Ok {
         warnings: Vec::new(),
+        boot: None,
     };
     frames::send(stream, FrameKind::Response, &reply).await
 }

@@ -164,6 +164,7 @@ impl Run<'_> {
                 warnings.extend(more);
                 let reply = ControlReply::Ok {
                     warnings: warnings.clone(),
+                    boot: self.boot_trace(),
                 };
                 // Whoever waits for the start waits for nothing else, if possible.
                 if warnings.is_empty() {
@@ -184,6 +185,10 @@ impl Run<'_> {
                 None => Err(End::unstarted(125, error.to_string())),
             },
         }
+    }
+
+    fn boot_trace(&self) -> Option<Box<vmm::BootTrace>> {
+        self.hub.machine.borrow_mut().as_mut()?.take_boot_trace()
     }
 
     fn note_start(&self, warnings: Vec<String>) {

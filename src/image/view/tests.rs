@@ -31,9 +31,7 @@ fn layer(files: &[(&str, &str)]) -> Reader {
 
 /// The lowest layer first.
 fn view(layers: Vec<Reader>) -> Arc<View> {
-    let ids = (0..layers.len()).map(|number| number.to_string()).collect();
-    let layers = layers.into_iter().rev().collect();
-    Arc::new(View { layers, ids })
+    Arc::new(View::of(layers))
 }
 
 /// All files with their contents.

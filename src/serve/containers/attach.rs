@@ -64,6 +64,7 @@ pub async fn attach(state: Shared, call: Call, name: String) -> Reply {
     let asked = Attach {
         stdin,
         output: true,
+        ..Attach::default()
     };
     let feed = join(&state, &now, asked).await?;
     state

@@ -34,6 +34,7 @@ pub async fn start(state: Shared, name: String) -> Reply {
             let attach = Attach {
                 stdin: waiting.iter().any(|client| client.stdin),
                 output: !waiting.is_empty(),
+                ..Attach::default()
             };
             match launch::start(context, &container, attach, None) {
                 Ok(started) => Ok(Some((container, started, waiting))),

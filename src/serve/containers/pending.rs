@@ -133,6 +133,7 @@ impl Place {
                 let asked = Attach {
                     stdin: self.stdin,
                     output: true,
+                    ..Attach::default()
                 };
                 return attach::join(&self.state, &self.container, asked).await.ok();
             }

@@ -10,6 +10,7 @@ use virtio_queue::DescriptorChain;
 use vm_memory::{Bytes, GuestMemory, VolatileSlice};
 
 use super::{DeviceError, Memory};
+use crate::trace;
 
 /// The most `iovec`s that the kernel takes at once.
 const MAX_IOVECS: usize = 1024;
@@ -52,6 +53,9 @@ impl<'m> Buffers<'m> {
                 let piece = piece.map_err(|error| DeviceError::Descriptor(error.to_string()))?;
                 target.pieces.push(piece);
             }
+        }
+        if let Some(tracer) = trace::get() {
+            tracer.read_from_guest(readable.len);
         }
         Ok((readable, writable))
     }

@@ -49,6 +49,18 @@ pub(crate) mod kind {
     pub(crate) const VSOCK: u32 = 19;
     /// A shared directory.
     pub(crate) const FS: u32 = 26;
+
+    /// What people call it.
+    pub(crate) fn name(kind: u32) -> &'static str {
+        match kind {
+            NET => "net",
+            BLOCK => "block",
+            RNG => "rng",
+            VSOCK => "vsock",
+            FS => "fs",
+            _ => "unknown",
+        }
+    }
 }
 
 /// A queue that a device cannot go on with: the guest's driver is broken or hostile.

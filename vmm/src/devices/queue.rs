@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 
 use super::{DeviceError, Interrupt, Memory};
+use crate::trace;
 
 /// The largest queue that a guest may set up.
 pub(crate) const MAX_QUEUE_SIZE: u16 = 1024;
@@ -84,6 +85,9 @@ impl VirtQueue {
         written: u32,
     ) -> Result<(), DeviceError> {
         self.used = true;
+        if let Some(tracer) = trace::get() {
+            tracer.written_to_guest(written);
+        }
         Ok(self.ring.add_used(memory, head, written)?)
     }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::trace;
 use crate::transport::TransportError;
 use crate::transport::mmio::{Mmio, PAGE};
 
@@ -49,15 +50,19 @@ impl Bus {
         }
     }
 
-    fn device(&self, address: u64) -> Option<(&Mmio, u64)> {
+    fn device(&self, address: u64, write: bool) -> Option<(&Mmio, u64)> {
         let distance = address.checked_sub(self.base)?;
-        let device = self.devices.get(usize::try_from(distance / PAGE).ok()?)?;
+        let index = usize::try_from(distance / PAGE).ok()?;
+        let device = self.devices.get(index)?;
+        if let Some(tracer) = trace::get() {
+            tracer.register(index, distance % PAGE, write);
+        }
         Some((device, distance % PAGE))
     }
 
     /// Read device registers. Where nothing is, zeros are read.
     pub(super) fn read(&self, address: u64, data: &mut [u8]) {
-        match self.device(address) {
+        match self.device(address, false) {
             Some((device, at)) => device.read(at, data),
             None => data.fill(0),
         }
@@ -65,7 +70,7 @@ impl Bus {
 
     /// Write device registers. Where nothing is, nothing happens.
     pub(super) fn write(&self, address: u64, data: &[u8]) -> Result<(), TransportError> {
-        match self.device(address) {
+        match self.device(address, true) {
             Some((device, at)) => device.write(at, data),
             None => Ok(()),
         }

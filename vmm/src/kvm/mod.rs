@@ -34,7 +34,8 @@ pub(crate) use bus::{Bus, DeviceSlot};
 pub(crate) use vcpu::{End, Vcpu};
 
 use crate::eventfd;
-use crate::transport::mmio::{Mmio, QUEUE_NOTIFY, SharedMemory};
+use crate::trace;
+use crate::transport::mmio::{Mmio, SharedMemory, offset};
 
 /// The most devices that a machine can have.
 pub(crate) const MAX_DEVICES: usize = 256;
@@ -143,13 +144,20 @@ impl Vm {
         if devices.len() > MAX_DEVICES {
             return Err(KvmError::TooManyDevices);
         }
+        let step = |what: &str| {
+            if let Some(tracer) = trace::get() {
+                tracer.step(what);
+            }
+        };
         let (mut cpus, interrupts) = arch::make_cpus(&self.vm, self.cpus)?;
+        step("CPUs are made");
         let slots: Vec<DeviceSlot> = (0..devices.len()).map(arch::slot).collect();
         let machine = arch::Machine {
             memory: &self.memory.memory,
             memory_mib: self.memory_mib,
         };
         machine.finish(&self.kvm, &mut cpus, interrupts, &slots, software)?;
+        step("the kernel is loaded");
         for (device, slot) in devices.iter().zip(&slots) {
             self.attach(device, *slot)?;
         }
@@ -164,7 +172,7 @@ impl Vm {
 
     /// Let notifications and interrupts of a device pass without stopping a CPU.
     fn attach(&self, device: &Mmio, slot: DeviceSlot) -> Result<(), KvmError> {
-        let address = IoEventAddress::Mmio(slot.address + QUEUE_NOTIFY);
+        let address = IoEventAddress::Mmio(slot.address + offset::QUEUE_NOTIFY);
         for (queue, kick) in device.kicks().iter().enumerate() {
             let event = eventfd::foreign(kick.as_fd())?;
             self.vm

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::{Bus, arch};
+use crate::trace::{self, CpuClock, Exit};
 
 /// How a guest ended, as one of its CPUs saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +35,13 @@ const NO_EMULATION: &str = "it cannot emulate an instruction of the guest's";
 pub(crate) struct Vcpu {
     fd: VcpuFd,
     bus: Arc<Bus>,
+    clock: Option<CpuClock>,
 }
 
 impl Vcpu {
     pub(super) fn new(fd: VcpuFd, bus: Arc<Bus>) -> Self {
-        Self { fd, bus }
+        let clock = trace::get().map(trace::Tracer::cpu);
+        Self { fd, bus, clock }
     }
 
     /// Run until the guest ends.
@@ -54,7 +57,23 @@ impl Vcpu {
 
     /// Run until the CPU needs something, and do that.
     fn step(&mut self) -> Option<End> {
-        let exit = match self.fd.run() {
+        if let Some(clock) = &mut self.clock {
+            clock.enter();
+        }
+        let exit = self.fd.run();
+        if let Some(clock) = &mut self.clock {
+            clock.leave();
+        }
+        if let Some(tracer) = trace::get() {
+            tracer.exit(kind(&exit));
+            #[cfg(target_arch = "x86_64")]
+            match &exit {
+                Ok(VcpuExit::IoIn(port, _)) => tracer.port(*port, false),
+                Ok(VcpuExit::IoOut(port, _)) => tracer.port(*port, true),
+                _ => {}
+            }
+        }
+        let exit = match exit {
             Ok(exit) => exit,
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
             // How arm64's KVM says it: the instruction cannot be told from what it did.
@@ -110,6 +129,17 @@ impl Vcpu {
             VcpuExit::Intr => None,
             other => Some(End::Failed(format!("unexpected exit {other:?}"))),
         }
+    }
+}
+
+/// What an exit is counted as.
+fn kind(exit: &Result<VcpuExit<'_>, kvm_ioctls::Error>) -> Exit {
+    match exit {
+        Ok(VcpuExit::MmioRead(..)) => Exit::DeviceRead,
+        Ok(VcpuExit::MmioWrite(..)) => Exit::DeviceWrite,
+        Ok(VcpuExit::IoIn(..)) => Exit::PortRead,
+        Ok(VcpuExit::IoOut(..)) => Exit::PortWrite,
+        _ => Exit::Other,
     }
 }
 

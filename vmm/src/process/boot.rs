@@ -23,6 +23,7 @@ use crate::engine::{Attachment, GuestProgram, Socket, tcg, uml};
 use crate::jail::{self, Role, Root, RootFile};
 use crate::launch::{DiskKind, LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
+use crate::trace;
 use crate::transport::{MemoryCache, Transport, VhostUser};
 
 /// QEMU's only place in the root directory that can be written to.
@@ -268,7 +269,8 @@ pub(super) fn devices(
         let _ = std::fs::remove_file(INITRAMFS);
         let _ = std::fs::remove_file(KERNEL);
         // A creator that is gone is noticed on the channel itself.
-        let _ = events.send(&Report::Ready, &[]);
+        let trace = trace::get().map(|tracer| Box::new(tracer.report()));
+        let _ = events.send(&Report::Ready(trace), &[]);
     });
     let port = guest_agent::protocol::READY_PORT;
     let vsock = Vsock::new(poller.for_owner(device_owner(VSOCK)), port, on_ready);
@@ -297,6 +299,11 @@ pub(super) fn devices(
     for mac in &spec.interfaces {
         let own = poller.for_owner(device_owner(devices.len()));
         devices.push(Box::new(Net::new(*mac, own)));
+    }
+    if let Some(tracer) = trace::get() {
+        let own = devices.iter().map(|device| device.kind());
+        let shares = spec.shares.iter().map(|_| kind::FS);
+        tracer.devices(own.chain(shares).map(|kind| kind::name(kind).to_owned()));
     }
     Ok(devices)
 }

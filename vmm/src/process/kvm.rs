@@ -19,6 +19,7 @@ use crate::jail::{self, Root};
 use crate::kvm::{Parts, Software, Vm};
 use crate::launch::{LaunchFiles, LaunchSpec};
 use crate::poll::Poller;
+use crate::trace;
 use crate::transport::Transport;
 use crate::transport::mmio::{Mmio, Remote};
 
@@ -46,6 +47,9 @@ pub(super) fn boot(
         memory_mib: spec.memory_mib,
         cpus: spec.cpus,
     })?;
+    if let Some(tracer) = trace::get() {
+        tracer.step("memory is made");
+    }
     let memory = vm.memory().clone();
     let mut devices = Vec::new();
     let own = boot::devices(channel, spec, disks, &poller)?;

@@ -15,6 +15,7 @@ use super::{Failure, While};
 use crate::control::{Channel, Command, Report};
 use crate::jail::{self, Limits, Role, Root};
 use crate::poll::Ready;
+use crate::trace;
 use crate::{EngineKind, StopReason};
 
 /// The size of the root directory, which holds little more than names.
@@ -86,6 +87,9 @@ impl<'a> Machine<'a> {
         let Some((spec, files)) = super::receive_launch(channel)? else {
             return Ok(None);
         };
+        if spec.trace_boot {
+            trace::begin();
+        }
         name(&spec.name)?;
         let booted = match spec.engine {
             EngineKind::Kvm => kvm::boot(channel, &spec, files, root, shares.as_ref())?,
@@ -115,6 +119,9 @@ impl<'a> Machine<'a> {
             processes: None,
         })?;
         jail::confine(Role::Devices)?;
+        if let Some(tracer) = trace::get() {
+            tracer.guest_begins();
+        }
         booted.guest.begin();
         Ok(Some(Self {
             channel,
@@ -176,6 +183,9 @@ impl<'a> Machine<'a> {
 
     fn device(&mut self, event: Ready) -> Result<(), Failure> {
         let index = (event.owner - 1) as usize / 2;
+        if let Some(tracer) = trace::get() {
+            tracer.event(index);
+        }
         let Some(transport) = self.booted.transports.get_mut(index) else {
             return Ok(());
         };

@@ -160,6 +160,7 @@ pub fn as_user() -> ExitCode {
         disks: Vec::new(),
         interfaces: Vec::new(),
         disk_limits: vmm::IoLimits::default(),
+        trace_boot: false,
         shares: vec![DirShare {
             tag: "data".to_owned(),
             source: PathBuf::from(&arguments[5]),

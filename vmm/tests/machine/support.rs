@@ -113,6 +113,7 @@ pub fn config(name: &str) -> MachineConfig {
         initramfs: initramfs().to_owned(),
         disks: Vec::new(),
         disk_limits: vmm::IoLimits::default(),
+        trace_boot: false,
         shares: Vec::new(),
         interfaces: Vec::new(),
         console: None,

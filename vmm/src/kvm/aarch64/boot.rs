@@ -11,6 +11,7 @@ use super::super::{KvmError, Software};
 use super::MEMORY;
 use super::tree::{Description, Initramfs};
 use crate::devices::{Memory, rng};
+use crate::trace;
 
 /// Kernel, initramfs and device tree all lie in the first gigabyte of memory, which every
 /// kernel maps in one piece.
@@ -80,6 +81,9 @@ pub(super) fn load(
     memory
         .write_slice(&blob, GuestAddress(tree))
         .map_err(failed)?;
+    if let Some(tracer) = trace::get() {
+        tracer.loaded(software.kernel.metadata()?.len() + length);
+    }
     Ok(Start {
         entry: loaded.kernel_load,
         tree: GuestAddress(tree),

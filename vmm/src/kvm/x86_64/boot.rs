@@ -11,6 +11,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryRegion};
 use super::super::{KvmError, Software};
 use super::{HIGH_MEMORY, LOW_MEMORY_END};
 use crate::devices::Memory;
+use crate::trace;
 
 /// Places in the first megabyte, which the kernel leaves alone until it has read them.
 pub(super) const BOOT_PARAMETERS: u64 = 0x7000;
@@ -87,6 +88,9 @@ pub(super) fn load(
     memory
         .write_obj(parameters, GuestAddress(BOOT_PARAMETERS))
         .map_err(description)?;
+    if let Some(tracer) = trace::get() {
+        tracer.loaded(software.kernel.metadata()?.len() + length);
+    }
     Ok(loaded.kernel_load)
 }
 

@@ -20,14 +20,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backend::Backend;
 use local::Local;
-pub(crate) use registers::offset::QUEUE_NOTIFY;
-use registers::{Action, Identity, Registers, offset};
+pub(crate) use registers::offset;
+use registers::{Action, Identity, Registers};
 pub(crate) use remote::{Remote, SharedMemory};
 
 use super::{Transport, TransportError};
-use crate::devices::{InterruptLine, Memory, VirtioDevice};
+use crate::devices::{InterruptLine, Memory, VirtioDevice, kind};
 use crate::eventfd;
 use crate::poll::{Poller, Ready};
+use crate::trace;
 
 /// The size of a device's page of registers.
 pub(crate) const PAGE: u64 = 0x1000;
@@ -135,14 +136,19 @@ impl Mmio {
             }
             // The hypervisor takes those of existing queues; no device has a configuration
             // that can be written.
-            QUEUE_NOTIFY | offset::CONFIG.. => return Ok(()),
+            offset::QUEUE_NOTIFY | offset::CONFIG.. => return Ok(()),
             _ => {}
         }
         let mut port = self.port();
         let Port { registers, backend } = &mut *port;
         match registers.write(at, value, &self.memory) {
             Action::Nothing => Ok(()),
-            Action::Start => backend.start(registers.features(), registers.queues()),
+            Action::Start => {
+                if let Some(tracer) = trace::get() {
+                    tracer.step(format!("{} is started", kind::name(backend.kind())));
+                }
+                backend.start(registers.features(), registers.queues())
+            }
             Action::Stop(index) => backend.stop(index),
             Action::Reset => {
                 backend.reset()?;

@@ -44,7 +44,8 @@ impl VhostUserBackendReqHandlerMut for Port {
             return Err(VhostError::InvalidParam);
         }
         self.acked = features;
-        self.device.negotiated(features);
+        // The protocol's own bit is none of the device's.
+        self.device.negotiated(features & self.device.features());
         for queue in &mut self.queues {
             queue.ring.set_event_idx(features & F_EVENT_IDX != 0);
         }

@@ -1,0 +1,5 @@
+//! The random-number device.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|script: &[u8]| vmm::fuzzing::rng(script));

@@ -1,0 +1,5 @@
+//! What the classroom sees: layers, hashes, comparisons and their pages in a real browser.
+
+mod browser;
+mod layers;
+mod pages;
