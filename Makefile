@@ -64,6 +64,7 @@ demo: build
 test: guests
 	$(step) "Checking the tests' packages" scripts/setup demo test
 	$(step) "Getting docker-compose" scripts/compose
+	$(step) "Getting the clients of Docker's API" scripts/clients
 	$(step) "Running every test" scripts/test
 
 arm: setup

@@ -27,7 +27,7 @@ mod transport;
 
 pub use config::{
     DirShare, Disk, DiskSource, EngineKind, GuestArch, IoLimits, MAX_INTERFACES, MAX_PARTITIONS,
-    MAX_SERIAL, MAX_TAG, MachineConfig, UnknownEngine,
+    MAX_SERIAL, MAX_TAG, MachineConfig, NetworkPlace, UnknownEngine,
 };
 pub use event::{Event, StopReason};
 pub use machine::{ConnectError, EventError, Machine, Spare, StartError};

@@ -30,6 +30,24 @@ fn unpacked(bytes: &[u8], into: &Path) -> std::io::Result<()> {
 }
 
 #[test]
+fn a_number_that_is_left_out_is_zero() {
+    let mut header = Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_uid(7);
+    header.as_old_mut().mtime = [b' '; 12];
+    let numbers = Numbers::of(&header).unwrap();
+    let Numbers {
+        mode,
+        uid,
+        gid,
+        mtime,
+    } = numbers;
+    assert_eq!((mode, uid, gid, mtime), (0o644, 7, 0, 0));
+    header.as_old_mut().gid = *b"nonsense";
+    assert!(Numbers::of(&header).is_err());
+}
+
+#[test]
 fn a_tree_comes_back_from_its_archive() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");

@@ -21,6 +21,8 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use tar::{Entry, EntryType};
 
+use super::Numbers;
+
 /// Whose the files are to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -87,12 +89,13 @@ impl Unpacker<'_> {
 
     fn place<R: Read>(&mut self, entry: &mut Entry<'_, R>, path: &[OsString]) -> io::Result<()> {
         let kind = entry.header().entry_type();
-        let mut bits = entry.header().mode()? & 0o7777;
+        let numbers = Numbers::of(entry.header())?;
+        let mut bits = numbers.mode;
         if !self.options.set_ids {
             bits &= !0o6000;
         }
         let mode = Mode::from_bits_truncate(bits);
-        let mtime = i64::try_from(entry.header().mtime()?).unwrap_or(0);
+        let mtime = i64::try_from(numbers.mtime).unwrap_or(0);
         let Some((name, parents)) = path.split_last() else {
             // The directory itself.
             return Ok(());
@@ -211,7 +214,10 @@ impl Unpacker<'_> {
         let (uid, gid) = match self.options.owner {
             Owner::Unpacker => return Ok(()),
             Owner::Fixed(uid, gid) => (uid, gid),
-            Owner::Archive => (id(entry.header().uid()?)?, id(entry.header().gid()?)?),
+            Owner::Archive => {
+                let numbers = Numbers::of(entry.header())?;
+                (id(numbers.uid)?, id(numbers.gid)?)
+            }
         };
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         Ok(fchownat(at, name, Some(uid), Some(gid), NOFOLLOW)?)

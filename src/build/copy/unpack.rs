@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Cursor, Read, Write};
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
+use guest_agent::archive::Numbers;
 use tar::EntryType;
 
 use super::{CopyError, Mode, Placer};
@@ -165,20 +166,18 @@ pub fn unpack(
             // Comments of the archive's own.
             _ => continue,
         };
-        let header = entry.header();
-        let id = |id: io::Result<u64>| -> Result<u32, CopyError> {
-            u32::try_from(id.map_err(failed)?).map_err(|e| failed(io::Error::other(e)))
-        };
+        let numbers = Numbers::of(entry.header()).map_err(failed)?;
+        let id = |id: u64| u32::try_from(id).map_err(|error| failed(io::Error::other(error)));
         let (uid, gid) = match placer.owner {
             Some(owner) => owner,
-            None => (id(header.uid())?, id(header.gid())?),
+            None => (id(numbers.uid)?, id(numbers.gid)?),
         };
         let entry = Entry {
             kind,
-            mode: header.mode().map_err(failed)? & 0o7777,
+            mode: numbers.mode,
             uid,
             gid,
-            mtime: i64::try_from(header.mtime().map_err(failed)?).unwrap_or(i64::MAX),
+            mtime: i64::try_from(numbers.mtime).unwrap_or(i64::MAX),
             xattrs,
         };
         let there = placer.follow(&[base, &path].concat())?;

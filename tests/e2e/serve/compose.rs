@@ -206,13 +206,7 @@ fn the_first_compose_works_too() {
     std::fs::write(directory.path().join("docker-compose.yml"), project).unwrap();
     let run = |arguments: &[&str]| {
         let mut command = Command::new("/usr/bin/docker-compose");
-        let host = server.command(&[]);
-        for (name, value) in host.get_envs() {
-            if let Some(value) = value {
-                command.env(name, value);
-            }
-        }
-        command.args(["-p", "first"]).args(arguments);
+        server.point(command.args(["-p", "first"]).args(arguments));
         let output = command.current_dir(directory.path()).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {errors}");

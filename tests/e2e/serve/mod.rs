@@ -1,5 +1,6 @@
 //! `hull serve`, driven by docker's own clients.
 
+mod bollard;
 mod cli;
 mod compose;
 mod hostile;
@@ -52,13 +53,17 @@ impl<'a> Server<'a> {
     /// The real docker, pointed here.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
+        self.point(command.args(arguments));
         command
-            .args(arguments)
+    }
+
+    /// Points a client of any kind here.
+    pub fn point<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command
             .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
             .env("DOCKER_BUILDKIT", "0")
             .env_remove("DOCKER_CONTEXT")
-            .stdin(Stdio::null());
-        command
+            .stdin(Stdio::null())
     }
 
     pub fn run(&self, arguments: &[&str]) -> Done {

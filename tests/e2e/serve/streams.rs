@@ -9,13 +9,7 @@ use crate::harness::{Hull, eventually};
 /// `script` gives a command a terminal.
 fn in_terminal(server: &Server<'_>, line: &str) -> std::process::Command {
     let mut command = std::process::Command::new("script");
-    let host = server.command(&[]);
-    for (name, value) in host.get_envs() {
-        if let Some(value) = value {
-            command.env(name, value);
-        }
-    }
-    command.args(["-qec", line, "/dev/null"]);
+    server.point(command.args(["-qec", line, "/dev/null"]));
     command
 }
 
