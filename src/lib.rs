@@ -10,6 +10,8 @@ pub mod cli;
 pub mod container;
 pub mod doctor;
 pub mod events;
+pub mod frames;
+pub mod hash;
 pub mod human;
 pub mod id;
 pub mod image;

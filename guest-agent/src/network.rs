@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use guest_agent::protocol::Interface;
+use guest_agent::protocol::{AgentError, Interface, Vlan};
 use nix::errno::Errno;
 
 use crate::error::{Result, guest, invalid, reason};
@@ -13,51 +13,92 @@ use crate::sys::network as sys;
 
 const INTERFACES: &str = "/sys/class/net";
 
-/// Sets up or takes down one interface.
+/// Names beyond `eth` and this number are not given.
+const MAX_INTERFACES: usize = 4096;
+
+/// Sets up one interface, or takes it out of use when it has no address.
 pub fn configure(interface: &Interface) -> Result<()> {
-    let name = find(interface.mac)?;
+    let unused = interface.ipv4.is_none() && interface.ipv6.is_none();
+    let name = match (find(interface.mac)?, &interface.over) {
+        (Some(name), Some(_)) if unused => {
+            return sys::remove_vlan(&name)
+                .map_err(|e| guest(format!("cannot remove the interface {name}"), reason(e)));
+        }
+        (None, Some(_)) if unused => return Ok(()),
+        (Some(name), _) => name,
+        (None, Some(vlan)) => add_vlan(vlan, interface.mac)?,
+        (None, None) => return Err(missing(interface.mac)),
+    };
     let failed = |e: Errno| guest(format!("cannot set up the interface {name}"), reason(e));
-    if interface.ipv4.is_none() && interface.ipv6.is_none() {
-        return sys::set_up(&name, false).map_err(failed);
-    }
     prepare_ipv6(&name, interface.ipv6.is_some())
         .map_err(|e| guest(format!("cannot prepare IPv6 on {name}"), e))?;
-    if let Some(ipv4) = &interface.ipv4 {
-        sys::set_ipv4(&name, ipv4.address.into(), ipv4.prefix).map_err(failed)?;
+    match &interface.ipv4 {
+        Some(ipv4) => sys::set_ipv4(&name, ipv4.address.into(), ipv4.prefix).map_err(failed)?,
+        // The last address takes the routes along.
+        None => sys::clear_ipv4(&name).map_err(failed)?,
     }
-    sys::set_up(&name, true).map_err(failed)?;
+    sys::set_up(&name).map_err(failed)?;
     if let Some(ipv6) = &interface.ipv6 {
-        sys::set_ipv6(&name, ipv6.address.into(), ipv6.prefix).map_err(failed)?;
+        present(sys::set_ipv6(&name, ipv6.address.into(), ipv6.prefix)).map_err(failed)?;
     }
+    let routed = |e: Errno| guest("cannot set the default route", reason(e));
     if let Some(gateway) = interface.ipv4.as_ref().and_then(|ipv4| ipv4.gateway) {
-        routed(sys::route_ipv4(gateway.into()))?;
+        present(sys::route_ipv4(gateway.into())).map_err(routed)?;
     }
     if let Some(gateway) = interface.ipv6.as_ref().and_then(|ipv6| ipv6.gateway) {
-        routed(sys::route_ipv6(&name, gateway.into()))?;
+        present(sys::route_ipv6(&name, gateway.into())).map_err(routed)?;
     }
     Ok(())
 }
 
-/// A route that is there already is as good.
-fn routed(result: nix::Result<()>) -> Result<()> {
+/// What is there already is as good.
+fn present(result: nix::Result<()>) -> nix::Result<()> {
     match result {
-        Ok(()) | Err(Errno::EEXIST) => Ok(()),
-        Err(e) => Err(guest("cannot set the default route", reason(e))),
+        Err(Errno::EEXIST) => Ok(()),
+        other => other,
     }
 }
 
-/// The interface with this hardware address.
-fn find(mac: [u8; 6]) -> Result<String> {
+/// Makes an interface of a VLAN's frames, with a name as the others have.
+fn add_vlan(vlan: &Vlan, mac: [u8; 6]) -> Result<String> {
+    let carrier = find(vlan.carrier)?.ok_or_else(|| missing(vlan.carrier))?;
+    let failed = |e: Errno| {
+        let number = vlan.number;
+        guest(format!("cannot add VLAN {number} on {carrier}"), reason(e))
+    };
+    let free = |number: &usize| !Path::new(INTERFACES).join(format!("eth{number}")).exists();
+    let number = (1..MAX_INTERFACES).find(free);
+    let name = format!("eth{}", number.ok_or_else(|| failed(Errno::ENFILE))?);
+    let made = sys::add_vlan(&carrier, vlan.number).map_err(failed)?;
+    let named = sys::set_mac(&made, mac).and_then(|()| sys::rename(&made, &name));
+    if let Err(e) = named {
+        // It has its carrier's address, which must stay one interface's.
+        let _ = sys::remove_vlan(&made);
+        return Err(failed(e));
+    }
+    Ok(name)
+}
+
+fn missing(mac: [u8; 6]) -> AgentError {
+    invalid(format!("this guest has no interface {}", text(mac)))
+}
+
+fn text(mac: [u8; 6]) -> String {
     let [a, b, c, d, e, f] = mac;
-    let wanted = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+/// The interface with this hardware address, if there is one.
+fn find(mac: [u8; 6]) -> Result<Option<String>> {
+    let wanted = text(mac);
     let entries = fs::read_dir(INTERFACES).map_err(|e| guest("cannot list interfaces", e))?;
     for name in entries.flatten().map(|entry| entry.file_name()) {
         let address = Path::new(INTERFACES).join(&name).join("address");
         if fs::read_to_string(address).is_ok_and(|found| found.trim() == wanted) {
-            return Ok(name.to_string_lossy().into_owned());
+            return Ok(Some(name.to_string_lossy().into_owned()));
         }
     }
-    Err(invalid(format!("this guest has no interface {wanted}")))
+    Ok(None)
 }
 
 /// An address that the host gave is nobody else's: it is used without asking around first.

@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
 use guest_agent::protocol::{Interface, ProvidedFile};
-use vmm::Machine;
+use vmm::{Machine, NetworkPlace};
 
-use crate::container::network::{self, NetworkError};
+use crate::container::network::{self, NetworkError, NetworkPlan};
 use crate::container::record::{Config, Container};
 use crate::container::state::State;
 use crate::network::host;
@@ -86,10 +86,18 @@ impl<'a> Networked<'a> {
             state: State::default(),
         };
         let connected = network::connected(store, &container)?;
-        networked.interfaces = connected.interfaces;
+        let NetworkPlan {
+            mut request,
+            members,
+            ..
+        } = connected.plan;
         networked.files = connected.files;
-        if let Some(plan) = connected.plan {
-            let (paths, mut request) = (store.paths().clone(), plan.request);
+        if !members.is_empty() {
+            let paths = store.paths().clone();
+            for member in members {
+                request.interfaces.push(member.interface);
+                networked.interfaces.push(member.guest);
+            }
             let link = move || {
                 request.host_addresses = host::addresses()?;
                 establish(&paths, &request)
@@ -115,7 +123,7 @@ impl<'a> Networked<'a> {
             Err(panic) => std::panic::resume_unwind(panic),
         };
         for (number, tap) in link.taps.iter().enumerate() {
-            machine.connect_interface(number, tap.as_fd())?;
+            machine.connect_network(NetworkPlace::interface(number), Some(tap.as_fd()))?;
         }
         self.link = Some(link.stream);
         Ok(())

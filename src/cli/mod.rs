@@ -8,6 +8,7 @@ pub mod context;
 mod events;
 pub mod failure;
 pub mod format;
+mod hash;
 pub mod image;
 mod info;
 mod kernel;
@@ -81,6 +82,8 @@ enum Command {
     Compose(compose::Compose),
     /// Show an image or a container as a stack of layers
     Layers(layers::Layers),
+    /// Hash the content of a directory, an image or a layer, or compare two
+    Hash(hash::Hash),
     /// Serve the Docker Engine API
     Serve(serve::Serve),
     /// Build and list guest kernels
@@ -121,6 +124,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compose(args) => compose::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Layers(args) => layers::run(&args, &open()?),
+        Command::Hash(args) => hash::run(&args, &open()?),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
         Command::Container(command) => container::run(command),

@@ -22,8 +22,8 @@ pub struct LaunchPlan {
     pub container: Container,
     /// The machine to start.
     pub machine: vmm::MachineConfig,
-    /// The networks to connect it to, if any.
-    pub network: Option<NetworkPlan>,
+    /// The networks to connect it to.
+    pub network: NetworkPlan,
     /// What to tell the agent; the supervisor fills in clock and entropy.
     pub start: Box<Start>,
     /// The streams that the starter wants; its channel is the first attached client.
@@ -70,6 +70,8 @@ pub enum ControlRequest {
     },
     /// Stop all processes where they are, or let them go on.
     Pause(bool),
+    /// The store has other networks, names or aliases for it than before.
+    Networks,
     /// End the machine at once; answered when it has ended.
     Kill,
 }

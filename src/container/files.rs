@@ -112,6 +112,11 @@ impl<'a> Files<'a> {
         copied
     }
 
+    /// Carries out a task that gives nothing.
+    pub fn run(&self, task: Task) -> Result<(), FilesError> {
+        self.copy_to(task, &mut io::sink()).map(drop)
+    }
+
     /// The one value that a task gives.
     pub fn value<T: DeserializeOwned>(&self, task: Task) -> Result<T, FilesError> {
         let mut text = Vec::new();

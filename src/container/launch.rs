@@ -306,8 +306,8 @@ pub(super) fn plan(
         spec: container_spec(config)?,
         user: config.user.clone(),
         groups: config.groups.clone(),
-        network: connected.interfaces.clone(),
-        files: connected.files.clone(),
+        network: connected.plan.guest_interfaces(),
+        files: connected.files,
         sockets: Vec::new(),
         init: config.init,
         architecture: platform.architecture,
@@ -319,7 +319,7 @@ pub(super) fn plan(
         entropy: Vec::new(),
     };
     let mut machine = machine(store, container, place, disks)?;
-    machine.interfaces = connected.macs();
+    machine.interfaces = connected.plan.macs();
     machine.trace_boot = attach.trace_boot;
     Ok(LaunchPlan {
         container: container.clone(),

@@ -16,7 +16,6 @@ mod descriptors;
 pub mod detach;
 pub mod files;
 pub mod filter;
-pub mod frames;
 pub mod guest;
 pub mod health;
 pub mod inspect;

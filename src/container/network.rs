@@ -49,30 +49,56 @@ pub enum NetworkError {
 /// What a supervisor does about networks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NetworkPlan {
-    /// What the holder is asked for; the supervisor adds ports and the host's addresses.
+    /// What the holder is asked for, without what is [`NetworkPlan::members`]'; the supervisor
+    /// adds ports and the host's addresses.
     pub request: LinkRequest,
+    /// The networks to be in.
+    pub members: Vec<Member>,
+    /// The hardware address of the machine's first interface, which carries the networks that
+    /// are joined later; none where no network ever is.
+    pub carrier: Option<[u8; 6]>,
     /// The ports to publish.
     pub publish: Vec<Publish>,
     /// Whether the container does without when there are no networks.
     pub optional: bool,
 }
 
+/// A network that a container is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// For the holder.
+    pub interface: Interface,
+    /// For the guest.
+    pub guest: GuestInterface,
+}
+
+impl NetworkPlan {
+    /// The hardware addresses of the machine's interfaces.
+    pub fn macs(&self) -> Vec<[u8; 6]> {
+        self.guest_interfaces().iter().map(|one| one.mac).collect()
+    }
+
+    /// The guest's interfaces when it starts.
+    pub fn guest_interfaces(&self) -> Vec<GuestInterface> {
+        let members = self.members.iter().map(|member| member.guest.clone());
+        let bare = self.carrier.filter(|_| self.members.is_empty());
+        let bare = bare.map(|mac| GuestInterface {
+            mac,
+            over: None,
+            ipv4: None,
+            ipv6: None,
+        });
+        members.chain(bare).collect()
+    }
+}
+
 /// Everything that follows from a container's connections.
 #[derive(Debug, Clone)]
 pub struct Connected {
-    /// For the supervisor, when there is anything to connect.
-    pub plan: Option<NetworkPlan>,
-    /// For the guest.
-    pub interfaces: Vec<GuestInterface>,
+    /// For the supervisor.
+    pub plan: NetworkPlan,
     /// `/etc/hosts` and its like.
     pub files: Vec<ProvidedFile>,
-}
-
-impl Connected {
-    /// The hardware addresses of the machine's interfaces.
-    pub fn macs(&self) -> Vec<[u8; 6]> {
-        self.interfaces.iter().map(|one| one.mac).collect()
-    }
 }
 
 /// Puts it together.
@@ -92,28 +118,46 @@ pub fn connected(store: &Store, container: &Container) -> Result<Connected, Netw
         file("/etc/hostname", format!("{}\n", config.hostname)),
         file("/etc/resolv.conf", resolv_conf(container, &endpoints)),
     ];
-    let plan = (!endpoints.is_empty()).then(|| NetworkPlan {
+    let members: Vec<Member> = endpoints
+        .iter()
+        .zip(guest_interfaces(&endpoints))
+        .map(|((network, endpoint), guest)| Member {
+            interface: interface(container, network, endpoint),
+            guest,
+        })
+        .collect();
+    let own = match members.first() {
+        Some(first) => Some(first.interface.mac),
+        None => (!config.network.is_none()).then(|| bare_mac(&container.id)),
+    };
+    let plan = NetworkPlan {
         request: LinkRequest {
             version: VERSION,
             container: container.id.clone(),
-            interfaces: endpoints
-                .iter()
-                .map(|(network, endpoint)| interface(container, network, endpoint))
-                .collect(),
+            interfaces: Vec::new(),
             ports: Vec::new(),
+            target: None,
             dns: config.dns.iter().filter_map(|a| a.parse().ok()).collect(),
             host_addresses: Vec::new(),
             host_gateway: gateway,
         },
+        members,
+        carrier: own,
         publish: config.network.publish.clone(),
         // A port that nobody answers at would be no help.
         optional: !config.network.explicit && config.network.publish.is_empty(),
-    });
-    Ok(Connected {
-        plan,
-        interfaces: guest_interfaces(&endpoints),
-        files,
-    })
+    };
+    Ok(Connected { plan, files })
+}
+
+/// The hardware address of an interface that is in no network: of the locally administered
+/// ones, and never seen by anybody.
+fn bare_mac(id: &str) -> [u8; 6] {
+    let mut mac = [2, 0x48, 0, 0, 0, 0];
+    for (to, from) in mac.iter_mut().skip(2).zip(id.bytes()) {
+        *to = from;
+    }
+    mac
 }
 
 /// What the holder is told of one connection.
@@ -167,6 +211,7 @@ fn guest_interfaces(endpoints: &[(Network, Endpoint)]) -> Vec<GuestInterface> {
         });
         GuestInterface {
             mac: endpoint.mac,
+            over: None,
             ipv4: Some(ipv4),
             ipv6,
         }

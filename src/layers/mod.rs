@@ -22,7 +22,7 @@ use crate::store::StoreError;
 
 pub use open::{Open, name_of, open_container, open_image};
 pub use outline::{Line, outline};
-pub use path::{Version, versions};
+pub use path::{Content, Version, versions};
 pub use shown::shown;
 
 /// Why layers cannot be looked at.

@@ -11,7 +11,7 @@ use super::{Layer, LayersError, Sharing, Stack};
 use crate::container::Container;
 use crate::container::files::Files;
 use crate::image::digest::Digest;
-use crate::image::erofs::{ReadError, Reader};
+use crate::image::erofs::{Inode, ReadError, Reader};
 use crate::image::layer;
 use crate::image::{self, Image, ImageError};
 use crate::settings::Settings;
@@ -24,6 +24,14 @@ pub struct Open {
     pub stack: Stack,
     pub(super) readers: Vec<Reader>,
     pub(super) merged: Merged,
+}
+
+impl Open {
+    /// Every path that a container sees, without the `/` at its beginning, and what is there.
+    pub fn files(&self) -> impl Iterator<Item = (&[u8], &Reader, &Inode)> {
+        let merged = self.merged.iter();
+        merged.map(|(path, node)| (path.as_slice(), &self.readers[node.layer], &node.inode))
+    }
 }
 
 /// A layer before it is looked into.

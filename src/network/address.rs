@@ -38,12 +38,17 @@ pub fn choose(
     }
     let ipv4 = choose_ipv4(network, asked, taken)?;
     let ipv6 = choose_ipv6(network, asked, taken, ipv4)?;
-    let [a, b, c, d] = ipv4.octets();
     Ok(Chosen {
         ipv4,
         ipv6,
-        mac: asked.mac.unwrap_or([0x02, 0x42, a, b, c, d]),
+        mac: asked.mac.unwrap_or(hardware(ipv4)),
     })
+}
+
+/// The hardware address that goes with an address, docker's.
+pub fn hardware(ipv4: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = ipv4.octets();
+    [0x02, 0x42, a, b, c, d]
 }
 
 fn choose_ipv4(

@@ -28,6 +28,7 @@ pub fn probe(paths: &Paths) -> Result<Vec<String>, LinkError> {
             names: Vec::new(),
         }],
         ports: Vec::new(),
+        target: None,
         dns: Vec::new(),
         host_addresses: host::addresses()?,
         host_gateway: None,

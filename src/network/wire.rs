@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::ports::Protocol;
 
 /// Changes when a holder and a supervisor of different versions would misunderstand each other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Descriptors in one message; the kernel takes up to 253.
 const BATCH: usize = 128;
@@ -23,7 +23,8 @@ const BATCH: usize = 128;
 /// The most descriptors that one side sends.
 const MOST: usize = 16_384;
 
-/// A supervisor wants its container linked. The listening sockets of `ports` follow, in order.
+/// A supervisor wants its container linked: to networks, or its published ports to it. The
+/// listening sockets of `ports` follow, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkRequest {
     /// [`VERSION`].
@@ -34,6 +35,8 @@ pub struct LinkRequest {
     pub interfaces: Vec<Interface>,
     /// Its published ports.
     pub ports: Vec<Published>,
+    /// Where they lead: one of its addresses.
+    pub target: Option<Ipv4Addr>,
     /// Name servers for what is no container's name; the host's when there are none.
     pub dns: Vec<IpAddr>,
     /// Addresses of the host, which containers do not reach.
@@ -90,6 +93,14 @@ pub struct Published {
     pub protocol: Protocol,
     /// The container's port.
     pub port: u16,
+}
+
+/// What a supervisor may send over a link that stands: what its interfaces' names are now. The
+/// answer is a [`LinkReply`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renaming {
+    /// As [`Interface::names`].
+    pub names: Vec<String>,
 }
 
 /// The holder's answer; the TAP devices follow, in the order of the interfaces.

@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
-use crate::container::frames;
+use crate::frames;
 
 /// Frames that wait for one client; the next one holds the process up, as a pipe would.
 const OUTPUT_QUEUE: usize = 16;

@@ -18,6 +18,22 @@ pub const MAX_INTERFACES: usize = 16;
 /// The longest tag of a shared directory that virtio carries.
 pub const MAX_TAG: usize = 36;
 
+/// Where a network comes to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NetworkPlace {
+    /// Which interface, in the order of [`MachineConfig::interfaces`].
+    pub interface: usize,
+    /// The VLAN on it, from 1 to 4094; 0 for the interface itself.
+    pub vlan: u16,
+}
+
+impl NetworkPlace {
+    /// An interface of its own.
+    pub const fn interface(interface: usize) -> Self {
+        Self { interface, vlan: 0 }
+    }
+}
+
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -120,7 +136,7 @@ pub struct MachineConfig {
     /// Host directories that the guest can mount by tag.
     pub shares: Vec<DirShare>,
     /// Hardware addresses of the network interfaces, in the order in which the guest sees
-    /// them. Each is connected with [`crate::Machine::connect_interface`].
+    /// them. Each is connected with [`crate::Machine::connect_network`].
     pub interfaces: Vec<[u8; 6]>,
     /// Count what starting it costs: [`crate::Machine::take_boot_trace`].
     #[serde(default)]

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use crate::launch::{LaunchSpec, ShareSpec};
-use crate::{BootTrace, StopReason};
+use crate::{BootTrace, NetworkPlace, StopReason};
 
 /// The longest packet: a launch description with 200 layers is far below it.
 const MAX_PACKET: usize = 64 * 1024;
@@ -39,11 +39,8 @@ pub(crate) enum Command {
         /// The vsock port.
         port: u32,
     },
-    /// The host's side of a network interface comes along.
-    Network {
-        /// Which interface, in the order of the launch.
-        interface: usize,
-    },
+    /// A network's side of the host comes along, or is there no longer.
+    Network(NetworkPlace),
 }
 
 /// From the VMM process to the creator.

@@ -30,7 +30,7 @@ pub use jail::misbehave;
 
 pub use config::{
     DirShare, Disk, DiskSource, EngineKind, GuestArch, IoLimits, MAX_INTERFACES, MAX_PARTITIONS,
-    MAX_SERIAL, MAX_TAG, MachineConfig, UnknownEngine,
+    MAX_SERIAL, MAX_TAG, MachineConfig, NetworkPlace, UnknownEngine,
 };
 pub use event::{Event, StopReason};
 pub use machine::{ConnectError, EventError, Machine, Spare, StartError};

@@ -15,7 +15,7 @@ use crate::child::{Child, End};
 use crate::control::{Channel, Command, FDS_PER_PACKET, Report};
 use crate::launch::Opened;
 use crate::process::{self, SHARES_ARGUMENT};
-use crate::{BootTrace, Event, MachineConfig, StopReason, VMM_ARGUMENT, launch};
+use crate::{BootTrace, Event, MachineConfig, NetworkPlace, StopReason, VMM_ARGUMENT, launch};
 
 /// A machine that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -185,10 +185,14 @@ impl Machine {
         Ok(ours)
     }
 
-    /// Give a network interface its side of the host, a TAP device with virtio-net headers,
-    /// now or in place of an earlier one. Until then the interface drops everything.
-    pub fn connect_interface(&self, interface: usize, tap: BorrowedFd<'_>) -> io::Result<()> {
-        self.channel.send(&Command::Network { interface }, &[tap])
+    /// Give a place its network: a TAP device with virtio-net headers, now or instead of an
+    /// earlier one; or take it away. What the guest sends to a place without one is lost.
+    pub fn connect_network(
+        &self,
+        place: NetworkPlace,
+        tap: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        self.channel.send(&Command::Network(place), tap.as_slice())
     }
 
     /// The descriptor to wait on for [`Machine::next_event`].

@@ -28,7 +28,7 @@ pub enum Request {
     Resize(Resize),
     /// Do something with the container's files or about its processes.
     Work(Box<super::Work>),
-    /// Set up one more network interface, or take one down that has no address any more.
+    /// Set up a network interface, again or for the first time, or take it out of use.
     Network(super::Interface),
     /// Make the writable layer, in which nothing may run any more, the topmost of the layers
     /// and begin an empty one above it.

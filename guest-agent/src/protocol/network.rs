@@ -7,10 +7,23 @@ use serde::{Deserialize, Serialize};
 pub struct Interface {
     /// Its hardware address, by which it is found.
     pub mac: [u8; 6],
-    /// Its IPv4 address; an interface without any address is taken down.
+    /// What its frames come over, for a network that is joined while the guest runs.
+    #[serde(default)]
+    pub over: Option<Vlan>,
+    /// Its IPv4 address. An interface without any address carries at most VLANs; a VLAN
+    /// without one is removed.
     pub ipv4: Option<InterfaceAddress<4>>,
     /// Its IPv6 address; without one the interface does not speak IPv6 at all.
     pub ipv6: Option<InterfaceAddress<16>>,
+}
+
+/// A VLAN (IEEE 802.1Q) on another interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vlan {
+    /// The other interface's hardware address.
+    pub carrier: [u8; 6],
+    /// From 1 to 4094.
+    pub number: u16,
 }
 
 /// An address of an interface.

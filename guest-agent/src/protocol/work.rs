@@ -68,6 +68,19 @@ pub enum Task {
     Processes,
     /// What the container uses: a [`Usage`] as JSON.
     Usage,
+    /// Lines of the container's text files change; one that is not there stays so.
+    Amend(Vec<Amendment>),
+}
+
+/// A change of a text file that leaves alone what somebody else wrote into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amendment {
+    /// In the container.
+    pub path: String,
+    /// Lines that go, each once where it is there.
+    pub remove: Vec<String>,
+    /// Lines that come at the end.
+    pub add: Vec<String>,
 }
 
 /// How a layer is made of what was written.

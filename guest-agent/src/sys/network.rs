@@ -61,41 +61,106 @@ fn ipv4(address: Ipv4Addr) -> libc::sockaddr {
     }
 }
 
-/// Takes an interface up or down.
-pub fn set_up(interface: &str, up: bool) -> nix::Result<()> {
-    let socket = any_socket(AddressFamily::Inet)?;
+/// Takes an interface up.
+pub fn set_up(interface: &str) -> nix::Result<()> {
     let mut request = request(interface);
-    let flags = if up {
-        libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_MULTICAST
-    } else {
-        0
-    };
+    let flags = libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_MULTICAST;
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
-    // SAFETY: SIOCSIFFLAGS reads one ifreq, which outlives the call.
-    Errno::result(unsafe {
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
-    })?;
+    interface_call(libc::SIOCSIFFLAGS, &request)
+}
+
+/// One of the calls that read one `ifreq`.
+fn interface_call(number: libc::Ioctl, request: &libc::ifreq) -> nix::Result<()> {
+    let socket = any_socket(AddressFamily::Inet)?;
+    // SAFETY: the callers' calls all read one ifreq, which outlives the call.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), number, &raw const *request) })?;
     Ok(())
+}
+
+/// Gives an interface another name; it must be down.
+pub fn rename(interface: &str, name: &str) -> nix::Result<()> {
+    let mut asked = request(interface);
+    asked.ifr_ifru.ifru_newname = request(name).ifr_name;
+    interface_call(libc::SIOCSIFNAME, &asked)
+}
+
+/// Gives an interface its hardware address.
+pub fn set_mac(interface: &str, mac: [u8; 6]) -> nix::Result<()> {
+    let mut request = request(interface);
+    let mut bytes = [0; 14];
+    for (to, from) in bytes.iter_mut().zip(mac) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_hwaddr = libc::sockaddr {
+        sa_family: libc::ARPHRD_ETHER,
+        sa_data: bytes,
+    };
+    interface_call(libc::SIOCSIFHWADDR, &request)
+}
+
+/// `struct vlan_ioctl_args` of `linux/if_vlan.h`.
+#[repr(C)]
+struct VlanRequest {
+    command: libc::c_int,
+    interface: [libc::c_char; 24],
+    number: libc::c_int,
+    /// The rest of a union with a name.
+    unused: [u8; 20],
+    priority: libc::c_short,
+}
+
+const SIOCSIFVLAN: libc::Ioctl = 0x8983;
+const ADD_VLAN: libc::c_int = 0;
+const REMOVE_VLAN: libc::c_int = 1;
+
+fn vlan_call(command: libc::c_int, interface: &str, number: u16) -> nix::Result<()> {
+    let mut request = VlanRequest {
+        command,
+        interface: [0; 24],
+        number: number.into(),
+        unused: [0; 20],
+        priority: 0,
+    };
+    for (to, from) in request.interface[..libc::IFNAMSIZ - 1]
+        .iter_mut()
+        .zip(interface.bytes())
+    {
+        *to = from as libc::c_char;
+    }
+    let socket = any_socket(AddressFamily::Inet)?;
+    // SAFETY: SIOCSIFVLAN reads one vlan_ioctl_args, which outlives the call.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCSIFVLAN, &raw mut request) })?;
+    Ok(())
+}
+
+/// Makes an interface of a VLAN's frames on another one; its name.
+pub fn add_vlan(carrier: &str, number: u16) -> nix::Result<String> {
+    vlan_call(ADD_VLAN, carrier, number)?;
+    Ok(format!("{carrier}.{number}"))
+}
+
+/// Removes what [`add_vlan`] made, whatever it is called by now.
+pub fn remove_vlan(interface: &str) -> nix::Result<()> {
+    vlan_call(REMOVE_VLAN, interface, 0)
+}
+
+/// Takes an interface's IPv4 address away.
+pub fn clear_ipv4(interface: &str) -> nix::Result<()> {
+    let mut request = request(interface);
+    request.ifr_ifru.ifru_addr = ipv4(Ipv4Addr::UNSPECIFIED);
+    interface_call(libc::SIOCSIFADDR, &request)
 }
 
 /// Gives an interface its IPv4 address.
 pub fn set_ipv4(interface: &str, address: Ipv4Addr, prefix: u8) -> nix::Result<()> {
-    let socket = any_socket(AddressFamily::Inet)?;
     let mask = u32::MAX
         .checked_shl(32 - u32::from(prefix.min(32)))
         .unwrap_or(0);
     let mut request = request(interface);
     request.ifr_ifru.ifru_addr = ipv4(address);
-    // SAFETY: SIOCSIFADDR reads one ifreq, which outlives the call.
-    Errno::result(unsafe {
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR, &raw const request)
-    })?;
+    interface_call(libc::SIOCSIFADDR, &request)?;
     request.ifr_ifru.ifru_netmask = ipv4(mask.into());
-    // SAFETY: SIOCSIFNETMASK reads one ifreq, which outlives the call.
-    Errno::result(unsafe {
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFNETMASK, &raw const request)
-    })?;
-    Ok(())
+    interface_call(libc::SIOCSIFNETMASK, &request)
 }
 
 /// Sends what has no other way to an IPv4 gateway.

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::container::{lifecycle, name};
+use crate::container::{lifecycle, members, name};
 
 /// Options of `rename`.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub fn rename(args: &Rename, context: &Context) -> anyhow::Result<ExitCode> {
     if name == container.name {
         bail!("renaming a container with the same name as its current name");
     }
-    if !context.store.rename_container(&container.id, &name)? {
+    if !members::rename(&context.store, &container, &name)? {
         bail!("the container name {name:?} is already in use");
     }
     Ok(ExitCode::SUCCESS)

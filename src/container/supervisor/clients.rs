@@ -10,10 +10,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::hub::{Hub, Input};
-use super::stop;
+use super::{network, stop};
 use crate::container::control::{Attach, ControlReply, ControlRequest};
 use crate::container::descriptors;
-use crate::container::frames;
+use crate::frames;
 
 /// Accepts clients until the task is dropped; a client's trouble ends that client only.
 pub async fn accept(listener: UnixListener, hub: Rc<Hub>) {
@@ -101,6 +101,7 @@ async fn serve(mut stream: UnixStream, hub: Rc<Hub>) {
             answer(&mut stream, stop::signal(&hub, signal, ends).await).await
         }
         Ok(ControlRequest::Pause(on)) => answer(&mut stream, stop::pause(&hub, on).await).await,
+        Ok(ControlRequest::Networks) => answer(&mut stream, network::refresh(&hub).await).await,
         Ok(ControlRequest::Kill) => {
             stop::kill_machine(&hub).await;
             accept_request(&mut stream).await

@@ -6,9 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use guest_agent::protocol::{AGENT_PORT, Exit, FrameKind};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use vmm::Machine;
 
+use super::network::Networking;
 use super::record::Record;
 use crate::container::control::ControlReply;
 
@@ -47,6 +48,8 @@ pub struct Progress {
 pub struct Hub {
     /// The machine; `None` between two runs and once it is gone.
     pub machine: RefCell<Option<Machine>>,
+    /// Its networks, as long as it has a machine.
+    pub network: Mutex<Option<Networking>>,
     /// Asks the life to end the machine at once.
     pub kill: mpsc::Sender<()>,
     /// Whether the first process has a terminal: a client that vanishes then leaves
@@ -65,6 +68,7 @@ impl Hub {
     /// A hub without clients, and the first run's standard input.
     pub fn new(
         machine: Machine,
+        network: Networking,
         kill: mpsc::Sender<()>,
         record: Rc<Record>,
     ) -> (Rc<Self>, mpsc::Receiver<Input>) {
@@ -72,6 +76,7 @@ impl Hub {
         let tty = record.get().config.tty;
         let hub = Rc::new(Self {
             machine: RefCell::new(Some(machine)),
+            network: Mutex::new(Some(network)),
             kill,
             tty,
             record,

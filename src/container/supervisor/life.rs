@@ -18,12 +18,12 @@ use super::record::Record;
 use super::run::{End, Run};
 use super::{clients, signals, stop};
 use crate::container::control::{Attach, ControlReply, LaunchPlan};
-use crate::container::frames;
 use crate::container::launch;
 use crate::container::network::NetworkPlan;
 use crate::container::record::now_ns;
 use crate::container::restart::BackOff;
 use crate::events::Note;
+use crate::frames;
 use crate::store::{Paths, Store};
 
 /// How long the guest may take to write its disk back.
@@ -64,7 +64,7 @@ pub async fn live(
     let store = Store::open(&paths)?;
     let run_dir = store.paths().container_run_dir(&container.id);
     let record = Rc::new(Record::new(store, container));
-    began(&record, &machine, config.engine, network.as_ref())?;
+    began(&record, &machine, config.engine, &network)?;
     let socket = run_dir.join("control");
     // What a supervisor that was killed left; the lock says that nobody uses it.
     let _ = std::fs::remove_file(&socket);
@@ -72,7 +72,7 @@ pub async fn live(
         .with_context(|| format!("making the control socket in {}", run_dir.display()))?;
 
     let (kill, kill_orders) = mpsc::channel(1);
-    let (hub, input) = Hub::new(machine, kill, record);
+    let (hub, input) = Hub::new(machine, network, kill, record);
     let starter = spawn_local(clients::serve_starter(channel, attach, hub.clone()));
     let acceptor = spawn_local(clients::accept(listener, hub.clone()));
     let watcher = spawn_local(signals::watch(hub.clone()));
@@ -80,7 +80,6 @@ pub async fn live(
     let mut life = Life {
         hub: hub.clone(),
         kill_orders,
-        network,
         back_off: BackOff::default(),
     };
     let ending = life.go_on(start, input).await;
@@ -102,15 +101,12 @@ pub async fn live(
 fn begin(
     start: impl FnOnce(&MachineConfig) -> Result<Machine, StartError>,
     config: &MachineConfig,
-    network: Option<NetworkPlan>,
+    network: NetworkPlan,
     paths: &Paths,
-) -> Result<(Machine, Option<Networking>), String> {
-    let network = network.map(|plan| Networking::prepare(plan, paths));
-    let mut network = network.transpose().map_err(|error| error.to_string())?;
+) -> Result<(Machine, Networking), String> {
+    let mut network = Networking::prepare(network, paths).map_err(|error| error.to_string())?;
     let machine = start(config).map_err(|error| error.to_string())?;
-    if let Some(network) = &mut network {
-        network.begin();
-    }
+    network.begin();
     Ok((machine, network))
 }
 
@@ -119,7 +115,7 @@ fn began(
     record: &Record,
     machine: &Machine,
     engine: vmm::EngineKind,
-    network: Option<&Networking>,
+    network: &Networking,
 ) -> anyhow::Result<()> {
     let supervisor = nix::unistd::getpid().as_raw();
     let checked = record.get().config.health.clone();
@@ -127,14 +123,13 @@ fn began(
     record.change(&[], |state| {
         state.start(supervisor, engine.as_str(), now_ns())?;
         state.machine = machine.pid();
-        state.ports = network.map_or(Vec::new(), |network| network.bound().to_vec());
+        state.ports = network.bound().to_vec();
         state.health = checked.then(Default::default);
         anyhow::Ok(())
     })
 }
 
 struct Life {
-    network: Option<Networking>,
     hub: Rc<Hub>,
     kill_orders: mpsc::Receiver<()>,
     back_off: BackOff,
@@ -153,7 +148,6 @@ impl Life {
             let began = Instant::now();
             let mut run = Run {
                 hub: &self.hub,
-                network: self.network.as_mut(),
                 kill_orders: &mut self.kill_orders,
             };
             let end = run.follow(start, input).await;
@@ -205,7 +199,7 @@ impl Life {
                 self.give_up();
                 return None;
             }
-            match self.start_again() {
+            match self.start_again().await {
                 Ok(next) => return Some(next),
                 Err(error) => {
                     let message = format!("{error:#}");
@@ -220,7 +214,7 @@ impl Life {
         }
     }
 
-    fn start_again(&mut self) -> anyhow::Result<(Box<Start>, mpsc::Receiver<Input>)> {
+    async fn start_again(&mut self) -> anyhow::Result<(Box<Start>, mpsc::Receiver<Input>)> {
         let record = &self.hub.record;
         record.refresh()?;
         let plan = launch::plan(record.store(), &record.get(), Attach::default(), None)?;
@@ -231,8 +225,8 @@ impl Life {
             record.store().paths(),
         );
         let (machine, network) = begun.map_err(anyhow::Error::msg)?;
-        began(record, &machine, plan.machine.engine, network.as_ref())?;
-        self.network = network;
+        began(record, &machine, plan.machine.engine, &network)?;
+        *self.hub.network.lock().await = Some(network);
         Ok((plan.start, self.hub.begin_again(machine)))
     }
 
@@ -277,7 +271,8 @@ impl Life {
                 machine.kill();
             }
         }
-        if let Some(network) = self.network.take() {
+        let network = self.hub.network.lock().await.take();
+        if let Some(network) = network {
             network.leave().await;
         }
         // The next command finds a free lock and repairs the record.

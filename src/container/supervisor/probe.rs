@@ -9,13 +9,13 @@ use tokio::net::UnixStream;
 
 use super::hub::Hub;
 use super::stop;
-use crate::container::frames;
 use crate::container::health::{Check, MAX_OUTPUT, Outcome};
 use crate::container::record::now_ns;
 use crate::container::spec::{ProcessOptions, process_spec};
 use crate::container::state::Status;
 use crate::container::{guest, id};
 use crate::events::Note;
+use crate::frames;
 
 /// The exit code of a check that did not run to its end, docker's.
 const NO_RESULT: i32 = -1;

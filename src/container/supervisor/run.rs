@@ -15,14 +15,13 @@ use tokio::task::spawn_local;
 use vmm::Event;
 
 use super::hub::{Hub, Input};
-use super::network::Networking;
 use super::probe;
 use crate::container::control::ControlReply;
-use crate::container::frames;
 use crate::container::guest::{self, GuestError};
 use crate::container::record::{Container, now_ns};
 use crate::container::{id, logs};
 use crate::events::Note;
+use crate::frames;
 use crate::store::Store;
 
 /// How long a guest may take until its agent listens; emulated ones on a busy host are slow.
@@ -62,8 +61,6 @@ impl End {
 /// A machine that is booting, on its way to an end.
 pub(super) struct Run<'a> {
     pub hub: &'a Rc<Hub>,
-    /// Its networks, which are being connected.
-    pub network: Option<&'a mut Networking>,
     pub kill_orders: &'a mut mpsc::Receiver<()>,
 }
 
@@ -125,7 +122,8 @@ impl Run<'_> {
 
     /// Waits for the networks, which were asked for when the guest began to boot.
     async fn connect(&mut self) -> Result<Vec<String>, End> {
-        let Some(network) = &mut self.network else {
+        let mut network = self.hub.network.lock().await;
+        let Some(network) = network.as_mut() else {
             return Ok(Vec::new());
         };
         tokio::select! {

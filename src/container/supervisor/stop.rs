@@ -8,10 +8,10 @@ use tokio::net::UnixStream;
 use tokio::time::timeout as within;
 
 use super::hub::Hub;
-use crate::container::frames;
 use crate::container::guest;
 use crate::container::state::{State, Status};
 use crate::events::Note;
+use crate::frames;
 
 const SIGKILL: i32 = 9;
 /// How long a guest may take to carry out a SIGKILL before its machine is ended.
@@ -73,14 +73,18 @@ pub async fn signal(hub: &Hub, signal: i32, ends: bool) -> Result<(), String> {
             "container {name} is restarting, wait until it is running"
         ));
     }
+    let ended = hub.end();
     if ends {
         want_end(hub, true);
     }
     send_signal(hub, signal).await.map_err(|e| e.to_string())?;
     note(hub, &Note::new("kill").with("signal", signal));
     if ends {
-        // As docker: what is to end must be able to.
+        // As docker: what is to end must be able to, and who kills sees it ended.
         thaw(hub).await.map_err(|e| e.to_string())?;
+        if signal == SIGKILL {
+            let _ = within(KILL_GRACE, ended).await;
+        }
     }
     Ok(())
 }

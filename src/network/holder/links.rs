@@ -35,12 +35,15 @@ pub fn index(name: &str) -> io::Result<u32> {
     Ok(if_nametoindex(name)?)
 }
 
-/// Makes a bridge, which is up at once, and returns its number.
-pub fn add_bridge(socket: &mut Socket, name: &str) -> io::Result<u32> {
+/// Makes a bridge, which is up at once, and returns its number. A bridge without an address of
+/// its own takes one port's, which changes as ports come and go: its members would look for their
+/// gateway at the old one for seconds.
+pub fn add_bridge(socket: &mut Socket, name: &str, mac: [u8; 6]) -> io::Result<u32> {
     let message = Message::new(NEW_LINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL)
         .body(&link_body(0, UP, UP))
         .text(libc::IFLA_IFNAME, name)
         .attribute(libc::IFLA_MTU, &MTU.to_ne_bytes())
+        .attribute(libc::IFLA_ADDRESS, &mac)
         .nested(libc::IFLA_LINKINFO, |m| {
             m.text(libc::IFLA_INFO_KIND, "bridge")
                 .nested(libc::IFLA_INFO_DATA, |m| {

@@ -57,6 +57,13 @@ impl Names {
         number
     }
 
+    /// Calls a member otherwise; the names are in lower case.
+    pub fn rename(&self, number: u64, names: Vec<String>) {
+        if let Some(member) = self.0.borrow_mut().members.get_mut(&number) {
+            member.names = names;
+        }
+    }
+
     /// Takes a member out.
     pub fn remove(&self, number: u64) {
         let mut table = self.0.borrow_mut();

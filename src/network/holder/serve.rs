@@ -1,4 +1,4 @@
-//! Serving supervisors: each connection is the link of one container.
+//! Serving supervisors: each connection is a link of one container.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -8,14 +8,15 @@ use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use guest_agent::protocol::FrameKind;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet, spawn_blocking, spawn_local};
 
 use super::space::{Port, Space};
 use super::{Opened, dns, outside, proxy};
-use crate::network::wire::{self, LinkReply, LinkRequest};
+use crate::frames;
+use crate::network::wire::{self, LinkReply, LinkRequest, Renaming};
 use crate::store::Paths;
 
 /// How long a holder without links stays, for the next container to find it.
@@ -110,7 +111,7 @@ impl Shared {
     }
 }
 
-/// One container's link, from its request to its end.
+/// A container's link, from its request to its end.
 async fn link(stream: UnixStream, shared: &Shared) -> io::Result<()> {
     let stream = stream.into_std()?;
     let (mut stream, request) = spawn_blocking(move || read_request(stream)).await??;
@@ -135,8 +136,7 @@ async fn link(stream: UnixStream, shared: &Shared) -> io::Result<()> {
         }
     };
     let mut tasks = JoinSet::new();
-    if let Some(first) = request.interfaces.first() {
-        let target = IpAddr::V4(first.ipv4);
+    if let Some(target) = request.target.map(IpAddr::V4) {
         for (port, listener) in request.ports.iter().zip(listeners) {
             proxy::publish(&mut tasks, *port, listener, target)?;
         }
@@ -161,12 +161,25 @@ async fn link(stream: UnixStream, shared: &Shared) -> io::Result<()> {
     drop(taps);
     // The link lasts until the supervisor, or its machine's end, closes the connection.
     stream.set_nonblocking(true)?;
-    let mut stream = UnixStream::from_std(stream)?;
-    let mut byte = [0];
-    let ended = stream.read(&mut byte).await;
+    let ended = rename(UnixStream::from_std(stream)?, &membership).await;
     tasks.shutdown().await;
     drop(membership);
-    ended.map(drop)
+    ended
+}
+
+/// Lets the supervisor change its container's names until it closes the connection.
+async fn rename(mut stream: UnixStream, membership: &Membership<'_>) -> io::Result<()> {
+    while let Some(frame) = frames::read(&mut stream).await.map_err(io::Error::other)? {
+        let Renaming { names } = serde_json::from_slice(&frame.payload)?;
+        let Membership { space, ports } = membership;
+        space.borrow_mut().rename(ports, &names);
+        let done = LinkReply {
+            error: None,
+            warnings: Vec::new(),
+        };
+        frames::send(&mut stream, FrameKind::Response, &done).await?;
+    }
+    Ok(())
 }
 
 type Asked = (LinkRequest, Vec<OwnedFd>);

@@ -11,6 +11,7 @@ use super::names::{Member, Names};
 use super::netlink::Socket;
 use super::tap;
 use super::walls::{Walls, link_local};
+use crate::network::address::hardware;
 use crate::network::wire::{Interface, LinkRequest, Segment};
 
 /// The namespace's contents.
@@ -52,6 +53,10 @@ pub struct Port {
     addresses: Vec<IpAddr>,
     allowed: Option<(Ipv4Addr, Ipv4Addr)>,
     name: u64,
+}
+
+fn lower_case(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
 }
 
 impl Space {
@@ -120,11 +125,7 @@ impl Space {
             network: interface.network.id.clone(),
             names_served: interface.network.names,
             addresses: interface.addresses().collect(),
-            names: interface
-                .names
-                .iter()
-                .map(|name| name.to_ascii_lowercase())
-                .collect(),
+            names: lower_case(&interface.names),
             dns: request.dns.clone(),
         });
         let port = Port {
@@ -154,7 +155,9 @@ impl Space {
         for id in empty {
             self.remove_bridge(&id)?;
         }
-        let index = links::add_bridge(&mut self.socket, &segment.bridge)?;
+        let (gateway, _) = segment.ipv4;
+        let mac = hardware(gateway);
+        let index = links::add_bridge(&mut self.socket, &segment.bridge, mac)?;
         let bridge = Bridge {
             index,
             internal: segment.internal,
@@ -176,6 +179,13 @@ impl Space {
             links::delete(&mut self.socket, bridge.index)?;
         }
         Ok(())
+    }
+
+    /// Members that are found at these ports are called otherwise now.
+    pub fn rename(&mut self, ports: &[Port], names: &[String]) {
+        for port in ports {
+            self.names.rename(port.name, lower_case(names));
+        }
     }
 
     /// Takes back what [`Space::join`] did; the interfaces vanish with their guests' ends.

@@ -13,7 +13,7 @@ use crate::container::filter::{self, Filter};
 use crate::container::launch::{self, LaunchError, RestartError};
 use crate::container::lifecycle::LifecycleError;
 use crate::container::update::Update;
-use crate::container::{client, lifecycle, name as names, options, update as updates};
+use crate::container::{client, lifecycle, members, name as names, options, update as updates};
 use crate::serve::error::ApiError;
 use crate::serve::filters;
 use crate::serve::relay;
@@ -145,7 +145,8 @@ pub async fn rename(state: Shared, call: Call, name: String) -> Reply {
                 let message = "renaming a container with the same name as its current name";
                 return Err(ApiError::bad(message));
             }
-            if !context.rename_container(&container.id, &wanted)? {
+            let renamed = members::rename(context, &container, &wanted);
+            if !renamed.map_err(ApiError::broken)? {
                 let message = format!("the container name {wanted:?} is already in use");
                 return Err(ApiError::conflict(message));
             }

@@ -1,5 +1,6 @@
 //! What the classroom sees: layers, hashes, comparisons and their pages in a real browser.
 
 mod browser;
+mod hash;
 mod layers;
 mod pages;

@@ -1,5 +1,6 @@
 //! Networks: who reaches whom, under which names, and who does not.
 
+mod change;
 mod commands;
 mod holder;
 mod names;

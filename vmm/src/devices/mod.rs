@@ -137,14 +137,16 @@ pub(crate) trait VirtioDevice: Send {
         Ok(())
     }
 
-    /// The creator hands over the host's side of the device, now or in place of an earlier one.
+    /// The creator hands over one of the host's sides of the device, now or in place of an
+    /// earlier one, or takes it away.
     fn attach(
         &mut self,
-        file: File,
+        place: u16,
+        file: Option<File>,
         memory: Option<&Memory>,
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
-        let _ = (file, memory, queues);
+        let _ = (place, file, memory, queues);
         Ok(())
     }
 }

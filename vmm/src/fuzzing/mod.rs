@@ -89,7 +89,7 @@ pub fn net(script: &[u8]) {
             (None, _) | (_, 7) => {
                 let (ours, theirs) = cable();
                 wire = Some(ours);
-                device.attach(theirs)?;
+                device.attach(0, Some(theirs))?;
             }
             (Some(_), 6) => wire = None,
             (Some(wire), 0..=2) => {

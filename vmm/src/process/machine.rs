@@ -1,5 +1,6 @@
 //! The second process: it serves the devices, and the guest is its child.
 
+use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -228,10 +229,10 @@ impl<'a> Machine<'a> {
                 }
                 Ok(true)
             }
-            (Command::Network { interface }, Some(tap)) => {
-                let index = self.booted.first_interface + interface;
+            (Command::Network(place), tap) => {
+                let index = self.booted.first_interface.saturating_add(place.interface);
                 if let Some(transport) = self.booted.transports.get_mut(index) {
-                    transport.attach(tap.into())?;
+                    transport.attach(place.vlan, tap.map(File::from))?;
                 }
                 Ok(true)
             }

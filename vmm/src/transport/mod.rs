@@ -25,6 +25,6 @@ pub(crate) trait Transport: std::fmt::Debug {
     /// Connect a stream to a port of the guest.
     fn connect(&mut self, port: u32, stream: UnixStream) -> Result<(), TransportError>;
 
-    /// Give the device its side of the host.
-    fn attach(&mut self, file: File) -> Result<(), TransportError>;
+    /// Give the device one of its sides of the host, or take it away.
+    fn attach(&mut self, place: u16, file: Option<File>) -> Result<(), TransportError>;
 }

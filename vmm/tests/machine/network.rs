@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use vmm::Machine;
+use vmm::{Machine, NetworkPlace};
 
 use crate::support::{ask, ask_with, boot, config};
 
@@ -26,7 +26,10 @@ fn cable(machine: &Machine) -> File {
         nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
     )
     .unwrap();
-    machine.connect_interface(0, theirs.as_fd()).unwrap();
+    let place = NetworkPlace::interface(0);
+    machine
+        .connect_network(place, Some(theirs.as_fd()))
+        .unwrap();
     File::from(ours)
 }
 

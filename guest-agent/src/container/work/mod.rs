@@ -3,6 +3,7 @@
 //! Purpose: files of the container as archives and back, what its writable layer changes, and
 //! how it is. Whatever the container does to its files can hold up or break this child only.
 
+mod amend;
 mod numbers;
 mod upper;
 
@@ -93,6 +94,7 @@ pub fn run(
         },
         Task::Processes => numbers::processes(beside.cgroup, output),
         Task::Usage => numbers::usage(beside.cgroup).and_then(|usage| say(output, &usage)),
+        Task::Amend(files) => files.iter().try_for_each(amend::file),
     };
     task::exit_now(match done {
         Ok(()) => 0,
@@ -111,17 +113,19 @@ fn enter(work: &Work, container: Option<&Container>, merged: &Merged) -> Result<
         Task::Changes | Task::Layer(_) => return upper::stack_layers(merged.lower()),
         // Without what is mounted in the container.
         Task::Export => chroot(MERGED).map_err(failed)?,
-        Task::Stat { .. } | Task::Archive { .. } | Task::Extract { .. } => match container {
-            Some(container) => {
-                setns(&container.init.pidfd, CloneFlags::CLONE_NEWNS).map_err(failed)?;
+        Task::Stat { .. } | Task::Archive { .. } | Task::Extract { .. } | Task::Amend(_) => {
+            match container {
+                Some(container) => {
+                    setns(&container.init.pidfd, CloneFlags::CLONE_NEWNS).map_err(failed)?;
+                }
+                None => {
+                    unshare(CloneFlags::CLONE_NEWNS).map_err(failed)?;
+                    let root = Root::open(MERGED).map_err(failed)?;
+                    mounts::shares(&work.storage.shares, &root)?;
+                    chroot(MERGED).map_err(failed)?;
+                }
             }
-            None => {
-                unshare(CloneFlags::CLONE_NEWNS).map_err(failed)?;
-                let root = Root::open(MERGED).map_err(failed)?;
-                mounts::shares(&work.storage.shares, &root)?;
-                chroot(MERGED).map_err(failed)?;
-            }
-        },
+        }
     }
     chdir("/").map_err(failed)
 }

@@ -8,6 +8,13 @@ pub(super) const HEADER_LEN: usize = 12;
 /// Where the number of merged buffers lies.
 const BUFFERS: usize = 10;
 
+/// Where it says how a large segment is to be cut, and how long its headers are.
+const GSO_TYPE: usize = 1;
+const HEADERS: usize = 2;
+
+/// Where it says at which byte of the frame the sum begins.
+const CHECKSUM: usize = 6;
+
 /// What the guest may say about a frame of its own.
 const FLAGS: u8 = net::VIRTIO_NET_HDR_F_NEEDS_CSUM as u8;
 
@@ -29,6 +36,24 @@ impl Header {
         header[0] &= FLAGS;
         header[BUFFERS] = 0;
         header[BUFFERS + 1] = 0;
+        header
+    }
+
+    /// A header for a frame that has become so many bytes longer before the place where its
+    /// checksum begins.
+    pub(super) fn shifted(mut header: [u8; HEADER_LEN], by: i16) -> [u8; HEADER_LEN] {
+        let shift = |header: &mut [u8; HEADER_LEN], at: usize| {
+            let place = u16::from_le_bytes([header[at], header[at + 1]]);
+            let [low, high] = place.saturating_add_signed(by).to_le_bytes();
+            header[at] = low;
+            header[at + 1] = high;
+        };
+        if header[GSO_TYPE] != 0 {
+            shift(&mut header, HEADERS);
+        }
+        if header[0] & FLAGS != 0 {
+            shift(&mut header, CHECKSUM);
+        }
         header
     }
 }

@@ -3,8 +3,13 @@
 //! The TAP device takes and gives the same header that virtio has before each frame, so
 //! checksums and the cutting of large segments are left to whoever needs them last, and most
 //! frames are as large as the kernels make them (64 KiB).
+//!
+//! A guest gets its interfaces when it starts. A network that it joins later comes over one that
+//! it has, as a VLAN (IEEE 802.1Q): the device has a TAP device for each tag, takes the tag off
+//! what the guest sends there and puts it on what it receives. The networks know nothing of it.
 
 mod header;
+mod tag;
 #[cfg(test)]
 mod tests;
 
@@ -17,14 +22,12 @@ use virtio_bindings::virtio_net as net;
 use super::{Buffers, DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice, copy_config};
 use crate::poll::Poller;
 use header::{HEADER_LEN, Header};
+use tag::{ADDRESSES, TAG_LEN, Tag};
 
 /// The queue that the device fills.
 const RX: usize = 0;
 /// The queue that the guest fills.
 const TX: usize = 1;
-
-/// The TAP device's token at the poller.
-const TAP: u32 = 0;
 
 /// The largest frame of an ordinary interface: 1500 bytes, with an address header and a tag.
 const SMALL_FRAME: usize = 1518;
@@ -59,9 +62,16 @@ const FEATURES: u64 = RING_FEATURES
 pub(crate) struct Net {
     mac: [u8; 6],
     poller: Poller,
-    /// None: the interface has no cable.
-    tap: Option<File>,
+    /// Without any, everything is dropped.
+    cables: Vec<Cable>,
     features: u64,
+}
+
+/// A way out. Its tag is its token at the poller.
+#[derive(Debug)]
+struct Cable {
+    tag: Tag,
+    tap: File,
 }
 
 impl Net {
@@ -70,7 +80,7 @@ impl Net {
         Self {
             mac,
             poller,
-            tap: None,
+            cables: Vec::new(),
             features: 0,
         }
     }
@@ -79,22 +89,45 @@ impl Net {
         self.features & feature != 0
     }
 
-    /// The TAP device is of no use any more.
-    fn unplug(&mut self) {
-        if let Some(tap) = self.tap.take() {
+    fn cable(&self, tag: Tag) -> Option<&Cable> {
+        self.cables.iter().find(|cable| cable.tag == tag)
+    }
+
+    /// There is no TAP device for this tag any more.
+    fn unplug(&mut self, tag: Tag) {
+        let (gone, kept) = std::mem::take(&mut self.cables)
+            .into_iter()
+            .partition(|cable| cable.tag == tag);
+        self.cables = kept;
+        let gone: Vec<Cable> = gone;
+        for cable in gone {
             // Fails only when it is not watched, which is what is wanted.
-            let _ = self.poller.unwatch(tap.as_fd());
+            let _ = self.poller.unwatch(cable.tap.as_fd());
         }
     }
 
-    /// Give the guest what waits at the TAP device.
-    fn receive(&mut self, memory: &Memory, queue: &mut VirtQueue) -> Result<(), DeviceError> {
-        if !queue.ready() || self.tap.is_none() {
+    /// Give the guest what waits at all TAP devices.
+    fn receive_all(&mut self, memory: &Memory, queue: &mut VirtQueue) -> Result<(), DeviceError> {
+        let tags: Vec<Tag> = self.cables.iter().map(|cable| cable.tag).collect();
+        for tag in tags {
+            self.receive(tag, memory, queue)?;
+        }
+        Ok(())
+    }
+
+    /// Give the guest what waits at a TAP device.
+    fn receive(
+        &mut self,
+        tag: Tag,
+        memory: &Memory,
+        queue: &mut VirtQueue,
+    ) -> Result<(), DeviceError> {
+        if !queue.ready() || self.cable(tag).is_none() {
             return Ok(());
         }
         queue.pause_kicks(memory)?;
         loop {
-            match self.receive_one(memory, queue)? {
+            match self.receive_one(tag, memory, queue)? {
                 Received::Frame => {}
                 // The TAP device tells when there is more, the guest need not.
                 Received::Nothing => break,
@@ -107,10 +140,11 @@ impl Net {
 
     fn receive_one(
         &mut self,
+        tag: Tag,
         memory: &Memory,
         queue: &mut VirtQueue,
     ) -> Result<Received, DeviceError> {
-        let Some(tap) = &self.tap else {
+        let Some(cable) = self.cable(tag) else {
             return Ok(Received::Nothing);
         };
         let mergeable = self.has(bit(net::VIRTIO_NET_F_MRG_RXBUF));
@@ -142,7 +176,7 @@ impl Net {
             put_back(queue, chains.len());
             return Ok(Received::NoRoom);
         }
-        let Some(mut place) = room.split_front(HEADER_LEN) else {
+        let Some((mut place, mut gap, mut room)) = lay_out(room, tag) else {
             // A buffer too short for any frame: the guest gets it back empty.
             for (head, _) in chains {
                 queue.push(memory, head, 0)?;
@@ -151,7 +185,7 @@ impl Net {
         };
         let mut header = [0; HEADER_LEN];
         let read = loop {
-            match room.read_frame(tap.as_fd(), &mut header) {
+            match room.read_frame(cable.tap.as_fd(), &mut header) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result,
             }
@@ -162,12 +196,14 @@ impl Net {
                 put_back(queue, chains.len());
                 if error.kind() != io::ErrorKind::WouldBlock {
                     // The network that the TAP device belonged to is gone.
-                    self.unplug();
+                    self.unplug(tag);
                 }
                 return Ok(Received::Nothing);
             }
         };
-        let mut left = HEADER_LEN + len;
+        let tag_len = gap.len();
+        gap.write(&tag.bytes());
+        let mut left = HEADER_LEN + len + tag_len;
         let mut lengths = Vec::with_capacity(chains.len());
         for (_, capacity) in &chains {
             if left == 0 {
@@ -177,7 +213,8 @@ impl Net {
             lengths.push(part as u32);
             left -= part;
         }
-        place.write(&Header::for_guest(header, lengths.len() as u16));
+        let header = Header::for_guest(header, lengths.len() as u16);
+        place.write(&Header::shifted(header, tag_len as i16));
         put_back(queue, chains.len() - lengths.len());
         for ((head, _), part) in chains.iter().zip(lengths) {
             queue.push(memory, *head, part)?;
@@ -194,7 +231,7 @@ impl Net {
                 let (mut frame, _) = Buffers::of_chain(chain, memory)?;
                 let mut header = [0; HEADER_LEN];
                 if frame.read(&mut header) == HEADER_LEN {
-                    self.send_one(&frame, Header::of_guest(header));
+                    self.send_one(&mut frame, Header::of_guest(header));
                 }
                 queue.push(memory, head, 0)?;
             }
@@ -206,20 +243,45 @@ impl Net {
     }
 
     /// A frame that cannot be sent is lost, as on any network.
-    fn send_one(&mut self, frame: &Buffers<'_>, mut header: [u8; HEADER_LEN]) {
-        let Some(tap) = &self.tap else {
+    fn send_one(&mut self, frame: &mut Buffers<'_>, header: [u8; HEADER_LEN]) {
+        let mut start = [0; ADDRESSES + TAG_LEN];
+        let read = frame.read(&mut start);
+        let (tag, kept) = match Tag::of_frame(&start) {
+            Some(tag) => (tag, ADDRESSES),
+            None => (Tag::NONE, read),
+        };
+        let Some(cable) = self.cable(tag) else {
             return;
         };
+        let mut front = [0; HEADER_LEN + ADDRESSES + TAG_LEN];
+        let header = Header::shifted(header, kept as i16 - read as i16);
+        let (place, rest) = front.split_at_mut(HEADER_LEN);
+        place.copy_from_slice(&header);
+        rest.copy_from_slice(&start);
+        let front = front.get_mut(..HEADER_LEN + kept).unwrap_or_default();
         loop {
-            match frame.write_frame(tap.as_fd(), &mut header) {
+            match frame.write_frame(cable.tap.as_fd(), front) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(libc::EBADFD) => {
-                    return self.unplug();
+                    return self.unplug(tag);
                 }
                 _ => return,
             }
         }
     }
+}
+
+/// Splits a buffer into the places of the header, of the tag (empty without one) and of the frame
+/// that is read around it.
+fn lay_out(mut room: Buffers<'_>, tag: Tag) -> Option<(Buffers<'_>, Buffers<'_>, Buffers<'_>)> {
+    let header = room.split_front(HEADER_LEN)?;
+    if tag == Tag::NONE {
+        return Some((header, Buffers::default(), room));
+    }
+    let mut frame = room.split_front(ADDRESSES)?;
+    let gap = room.split_front(TAG_LEN)?;
+    frame.append(room);
+    Some((header, gap, frame))
 }
 
 /// What came of trying to receive a frame.
@@ -263,7 +325,7 @@ impl VirtioDevice for Net {
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
         match (index, queues.get_mut(index)) {
-            (RX, Some(queue)) => self.receive(memory, queue),
+            (RX, Some(queue)) => self.receive_all(memory, queue),
             (TX, Some(queue)) => self.send(memory, queue),
             _ => Ok(()),
         }
@@ -271,28 +333,33 @@ impl VirtioDevice for Net {
 
     fn fd_event(
         &mut self,
-        _token: u32,
+        token: u32,
         _readiness: u32,
         memory: &Memory,
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
         match queues.get_mut(RX) {
-            Some(queue) => self.receive(memory, queue),
+            Some(queue) => self.receive(Tag::of_token(token), memory, queue),
             None => Ok(()),
         }
     }
 
     fn attach(
         &mut self,
-        file: File,
+        place: u16,
+        file: Option<File>,
         memory: Option<&Memory>,
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
-        self.unplug();
-        self.poller.watch_edges(file.as_fd(), TAP)?;
-        self.tap = Some(file);
+        let tag = Tag::new(place);
+        self.unplug(tag);
+        let Some(tap) = file else {
+            return Ok(());
+        };
+        self.poller.watch_edges(tap.as_fd(), tag.token())?;
+        self.cables.push(Cable { tag, tap });
         match (memory, queues.get_mut(RX)) {
-            (Some(memory), Some(queue)) => self.receive(memory, queue),
+            (Some(memory), Some(queue)) => self.receive(tag, memory, queue),
             _ => Ok(()),
         }
     }

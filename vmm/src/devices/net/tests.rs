@@ -52,7 +52,9 @@ impl<'m> Guest<'m> {
             taken: 0,
         };
         guest
-            .turn(|device, memory, queues| device.attach(tap.try_clone()?, Some(memory), queues))
+            .turn(|device, memory, queues| {
+                device.attach(0, Some(tap.try_clone()?), Some(memory), queues)
+            })
             .unwrap();
         guest
     }
@@ -82,8 +84,22 @@ impl<'m> Guest<'m> {
     }
 
     fn poll(&mut self) {
-        self.turn(|device, memory, queues| device.fd_event(TAP, 0, memory, queues))
+        self.poll_vlan(0);
+    }
+
+    fn poll_vlan(&mut self, vlan: u16) {
+        self.turn(|device, memory, queues| device.fd_event(vlan.into(), 0, memory, queues))
             .unwrap();
+    }
+
+    /// Another cable, for the frames of a VLAN; the network's end of it.
+    fn plug(&mut self, vlan: u16) -> File {
+        let (wire, tap) = cable();
+        self.turn(|device, memory, queues| {
+            device.attach(vlan, Some(tap.try_clone()?), Some(memory), queues)
+        })
+        .unwrap();
+        wire
     }
 
     /// The next frame that the device gave: the number of its buffers and its bytes.
@@ -162,6 +178,44 @@ proptest! {
         prop_assert_eq!(&received[10..12], &[0, 0]);
     }
 
+    /// The guest sees a VLAN's frames with its tag, the network without; what the header says of
+    /// places in the frame follows.
+    #[test]
+    fn vlans_have_cables_of_their_own(vlan in 1u16..4095, priority in 0u16..8, len in 2usize..9000) {
+        let memory = memory();
+        let mut guest = Guest::new(&memory, FEATURES);
+        let mut wire = guest.plug(vlan);
+        guest.offer(20);
+        let mut plain = frame(ADDRESSES + len, 5);
+        plain[ADDRESSES] = 8;
+        let tci = (priority << 13 | vlan).to_be_bytes();
+        let mut tagged = plain.clone();
+        tagged.splice(ADDRESSES..ADDRESSES, [0x81, 0, tci[0], tci[1]]);
+
+        // A large segment whose sum is still to be made.
+        let without = [1, 1, 54, 0, 200, 5, 34, 0, 16, 0, 0, 0];
+        let with = [1, 1, 58, 0, 200, 5, 38, 0, 16, 0, 0, 0];
+        guest.send(with, &tagged);
+        let mut received = vec![0; 70_000];
+        let n = wire.read(&mut received).unwrap();
+        prop_assert_eq!(&received[..HEADER_LEN], &without);
+        prop_assert_eq!(&received[HEADER_LEN..n], &plain[..]);
+        prop_assert!(guest.wire.read(&mut received).is_err(), "on the other cable");
+
+        wire.write_all(&[&without[..], &plain].concat()).unwrap();
+        guest.poll_vlan(vlan);
+        let at = BUFFERS + guest.taken % 32 * u64::from(RX_LEN);
+        let header = guest.rx.read(at, HEADER_LEN);
+        let (_, received) = guest.receive().unwrap();
+        prop_assert_eq!(&header[..10], &with[..10]);
+        tagged[ADDRESSES + 2] = (vlan >> 8) as u8;
+        prop_assert!(received == tagged);
+
+        guest.wire.write_all(&[&without[..], &plain].concat()).unwrap();
+        guest.poll();
+        prop_assert!(guest.receive().unwrap().1 == plain, "an untagged frame has no tag");
+    }
+
     #[test]
     fn hostile_rings_are_harmless(
         descriptors in hostile::descriptors(),
@@ -229,9 +283,39 @@ fn a_cable_can_be_changed() {
     // Waits there before the device knows of it.
     guest.wire.write_all(&frame(HEADER_LEN + 5, 1)).unwrap();
     guest
-        .turn(|device, memory, queues| device.attach(tap.try_clone()?, Some(memory), queues))
+        .turn(|device, memory, queues| {
+            device.attach(0, Some(tap.try_clone()?), Some(memory), queues)
+        })
         .unwrap();
     assert_eq!(guest.receive().unwrap().1.len(), 5);
+}
+
+#[test]
+fn what_belongs_to_no_cable_is_lost() {
+    let memory = memory();
+    let mut guest = Guest::new(&memory, FEATURES);
+    let mut wire = guest.plug(7);
+    let tagged = |vlan: u8| [&[2; ADDRESSES][..], &[0x81, 0, 0, vlan, 8, 0, 1, 2]].concat();
+    let mut received = vec![0; 100];
+    guest.send([0; HEADER_LEN], &tagged(8));
+    assert!(wire.read(&mut received).is_err());
+    guest.send([0; HEADER_LEN], &tagged(7));
+    assert_eq!(
+        wire.read(&mut received).unwrap(),
+        HEADER_LEN + ADDRESSES + 4
+    );
+    guest
+        .turn(|device, memory, queues| device.attach(7, None, Some(memory), queues))
+        .unwrap();
+    guest.send([0; HEADER_LEN], &tagged(7));
+    assert_eq!(wire.read(&mut received).unwrap(), 0, "the cable is closed");
+    guest.offer(20);
+    guest.poll_vlan(7);
+    assert_eq!(guest.receive(), None);
+    assert!(
+        guest.wire.read(&mut received).is_err(),
+        "on the other cable"
+    );
 }
 
 #[test]

@@ -48,9 +48,9 @@ pub(crate) trait Backend: Send + std::fmt::Debug {
         Ok(())
     }
 
-    /// Give the device its side of the host.
-    fn attach(&mut self, file: File) -> Result<(), TransportError> {
-        let _ = file;
+    /// Give the device one of its sides of the host, or take it away.
+    fn attach(&mut self, place: u16, file: Option<File>) -> Result<(), TransportError> {
+        let _ = (place, file);
         Ok(())
     }
 }

@@ -143,7 +143,7 @@ impl Backend for Local {
         self.turn(|device, memory, queues| device.connect(port, stream, Some(memory), queues))
     }
 
-    fn attach(&mut self, file: File) -> Result<(), TransportError> {
-        self.turn(|device, memory, queues| device.attach(file, Some(memory), queues))
+    fn attach(&mut self, place: u16, file: Option<File>) -> Result<(), TransportError> {
+        self.turn(|device, memory, queues| device.attach(place, file, Some(memory), queues))
     }
 }

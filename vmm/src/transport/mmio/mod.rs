@@ -172,8 +172,8 @@ impl Transport for Arc<Mmio> {
         self.port().backend.connect(port, stream)
     }
 
-    fn attach(&mut self, file: File) -> Result<(), TransportError> {
-        self.port().backend.attach(file)
+    fn attach(&mut self, place: u16, file: Option<File>) -> Result<(), TransportError> {
+        self.port().backend.attach(place, file)
     }
 }
 

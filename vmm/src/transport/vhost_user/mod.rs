@@ -133,8 +133,8 @@ impl Transport for VhostUser {
             .turn(|device, memory, queues| device.connect(port, stream, memory, queues))
     }
 
-    fn attach(&mut self, file: File) -> Result<(), TransportError> {
+    fn attach(&mut self, place: u16, file: Option<File>) -> Result<(), TransportError> {
         self.port()
-            .turn(|device, memory, queues| device.attach(file, memory, queues))
+            .turn(|device, memory, queues| device.attach(place, file, memory, queues))
     }
 }
