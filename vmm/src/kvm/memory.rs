@@ -16,10 +16,15 @@ use super::{Asking, KvmError};
 use crate::devices::Memory;
 use crate::transport::mmio::SharedMemory;
 
-/// Make memory that the guest sees at these addresses, with these sizes.
-pub(super) fn create(ranges: &[(u64, u64)]) -> io::Result<SharedMemory> {
+/// A file for a guest's memory where no better one is at hand.
+pub(super) fn ordinary(size: u64) -> io::Result<File> {
     let file = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC)?);
-    file.set_len(ranges.iter().map(|range| range.1).sum())?;
+    file.set_len(size)?;
+    Ok(file)
+}
+
+/// Use a file as memory that the guest sees at these addresses, with these sizes.
+pub(super) fn create(file: File, ranges: &[(u64, u64)]) -> io::Result<SharedMemory> {
     let file = Arc::new(file);
     let mut regions = Vec::new();
     let mut offset = 0;
@@ -63,7 +68,8 @@ mod tests {
 
     #[test]
     fn memory_is_where_it_was_asked_for_and_nowhere_else() {
-        let shared = create(&[(0, 1 << 20), (1 << 32, 2 << 20)]).unwrap();
+        let file = ordinary(3 << 20).unwrap();
+        let shared = create(file, &[(0, 1 << 20), (1 << 32, 2 << 20)]).unwrap();
         let memory = &shared.memory;
         memory.write_obj(7u32, GuestAddress((1 << 32) + 4)).unwrap();
         assert!(memory.write_obj(7u32, GuestAddress(1 << 20)).is_err());

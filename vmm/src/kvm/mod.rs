@@ -87,6 +87,8 @@ impl<T> Asking<T> for Result<T, kvm_ioctls::Error> {
 pub(crate) struct Parts {
     /// `/dev/kvm`.
     pub(crate) kvm: OwnedFd,
+    /// A file of the memory's size, which the guest's memory will lie in.
+    pub(crate) memory: File,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
 }
@@ -117,8 +119,8 @@ impl Vm {
         let kvm = unsafe { Kvm::from_raw_fd(parts.kvm.into_raw_fd()) };
         let vm = arch::create(&kvm)?;
         let ranges = arch::memory_ranges(u64::from(parts.memory_mib) << 20);
-        let memory =
-            memory::create(&ranges).map_err(|error| KvmError::Memory(parts.memory_mib, error))?;
+        let memory = memory::create(parts.memory, &ranges)
+            .map_err(|error| KvmError::Memory(parts.memory_mib, error))?;
         memory::attach(&vm, &memory.memory)?;
         Ok(Self {
             kvm,

@@ -10,15 +10,20 @@ use std::os::fd::OwnedFd;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::arch::probe;
-use super::{KvmError, Parts, Vm};
+use super::{KvmError, Parts, Vm, memory};
+
+/// The guest's memory.
+const MEMORY_MIB: u64 = 1;
 
 /// Run the guest; what was found, in one sentence without a full stop, either way. It may
 /// take for ever: call it in a process that can be killed.
 pub(crate) fn run(kvm: File) -> Result<String, String> {
     let failed = |error: KvmError| error.to_string();
+    let memory = memory::ordinary(MEMORY_MIB << 20);
     let vm = Vm::new(Parts {
         kvm: OwnedFd::from(kvm),
-        memory_mib: 1,
+        memory: memory.map_err(|error| format!("a guest's memory cannot be made: {error}"))?,
+        memory_mib: MEMORY_MIB as u32,
         cpus: 1,
     })
     .map_err(failed)?;

@@ -38,12 +38,14 @@ pub(super) fn boot(
         console,
         disks,
     } = files;
+    let memory = root.memory(u64::from(spec.memory_mib) << 20)?;
     root.enter()?;
     Root::freeze()?;
     jail::drop_capabilities()?;
     let poller = Poller::new().while_doing("make an event poll")?;
     let vm = Vm::new(Parts {
         kvm: emulator.ok_or(Failure::Launch)?,
+        memory,
         memory_mib: spec.memory_mib,
         cpus: spec.cpus,
     })?;

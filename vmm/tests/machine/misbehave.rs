@@ -9,9 +9,9 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, ExitCode};
 
 use vmm::misbehave::{ATTEMPTS, SUCCESS, VARIABLE};
-use vmm::{DirShare, EngineKind, Machine, StopReason};
+use vmm::{DirShare, EngineKind, GuestArch, Machine, MachineConfig, StopReason};
 
-use crate::support::{config, end, kernel};
+use crate::support::{end, kernel, unique};
 
 pub const TESTS: &[(&str, fn())] = &[("misbehave::nobody_gets_out", nobody_gets_out)];
 
@@ -24,15 +24,28 @@ pub const MISBEHAVE: &str = "__misbehave";
 /// The other side: start the machine and print how it ended.
 pub fn misbehave() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();
-    let mut config = config("misbehave");
-    config.engine = arguments[2].parse().unwrap();
-    let kernel_name = match config.engine {
+    let engine: EngineKind = arguments[2].parse().unwrap();
+    let kernel = kernel(match engine {
         EngineKind::Uml => "linux-um",
         _ => "vmlinux-x86_64",
+    });
+    let mut config = MachineConfig {
+        name: unique("misbehave"),
+        engine,
+        arch: GuestArch::X86_64,
+        memory_mib: 128,
+        cpus: 1,
+        // It never gets as far as reading it.
+        initramfs: kernel.clone(),
+        kernel,
+        disks: Vec::new(),
+        disk_limits: vmm::IoLimits::default(),
+        trace_boot: false,
+        shares: Vec::new(),
+        interfaces: Vec::new(),
+        console: None,
+        qemu: None,
     };
-    config.kernel = kernel(kernel_name);
-    // It never gets as far as reading it.
-    config.initramfs = config.kernel.clone();
     let share = tempfile::tempdir().unwrap();
     if arguments[3] == "shares" {
         config.shares = vec![DirShare {
