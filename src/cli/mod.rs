@@ -1,6 +1,7 @@
 //! The command line: it parses, asks the library, prints. No logic lives here.
 
 pub mod build;
+mod compare;
 mod compose;
 mod confirm;
 pub mod container;
@@ -82,6 +83,8 @@ enum Command {
     Compose(compose::Compose),
     /// Show an image or a container as a stack of layers
     Layers(layers::Layers),
+    /// Compare a process, a container and microVMs, measured with one image
+    Compare(compare::Compare),
     /// Hash the content of a directory, an image or a layer, or compare two
     Hash(hash::Hash),
     /// Serve the Docker Engine API
@@ -124,6 +127,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compose(args) => compose::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Layers(args) => layers::run(&args, &open()?),
+        Command::Compare(args) => compare::run(&args, &open()?),
         Command::Hash(args) => hash::run(&args, &open()?),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),

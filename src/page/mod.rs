@@ -19,12 +19,15 @@ const DOM: &str = include_str!("dom.js");
 pub enum Script {
     /// The layers of an image.
     Layers,
+    /// A process, a container and microVMs side by side.
+    Compare,
 }
 
 impl Script {
     fn parts(self) -> &'static [&'static str] {
         match self {
             Self::Layers => &[DOM, include_str!("stack.js"), include_str!("layers.js")],
+            Self::Compare => &[DOM, include_str!("plots.js"), include_str!("compare.js")],
         }
     }
 }
