@@ -25,6 +25,9 @@ mod process;
 mod trace;
 mod transport;
 
+#[cfg(feature = "misbehave")]
+pub use jail::misbehave;
+
 pub use config::{
     DirShare, Disk, DiskSource, EngineKind, GuestArch, IoLimits, MAX_INTERFACES, MAX_PARTITIONS,
     MAX_SERIAL, MAX_TAG, MachineConfig, NetworkPlace, UnknownEngine,

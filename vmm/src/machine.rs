@@ -96,6 +96,7 @@ fn spawn(shares: bool) -> Result<Machine, StartError> {
         .arg(VMM_ARGUMENT)
         .args(shares.then_some(SHARES_ARGUMENT))
         .env_clear()
+        .envs(order())
         .stdin(Stdio::from(theirs.into_fd()))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -104,6 +105,15 @@ fn spawn(shares: bool) -> Result<Machine, StartError> {
     let pid = i32::try_from(vmm.id()).map_err(io::Error::other);
     let pid = Pid::from_raw(pid.map_err(StartError::Spawn)?);
     Ok(Machine::of(ours, pid))
+}
+
+/// What a test wants the process to try.
+fn order() -> Option<(&'static str, String)> {
+    #[cfg(feature = "misbehave")]
+    if let Ok(order) = std::env::var(crate::misbehave::VARIABLE) {
+        return Some((crate::misbehave::VARIABLE, order));
+    }
+    None
 }
 
 /// Whether this process has no other threads.

@@ -4,6 +4,8 @@
 //! in it but what the machine needs, no capabilities, no way to regain any, resource limits.
 //! Works for root and for ordinary users alike.
 
+#[cfg(feature = "misbehave")]
+pub mod misbehave;
 mod namespaces;
 mod privileges;
 mod root;

@@ -291,6 +291,8 @@ type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// Let this process and its children do nothing but what the role needs. For good.
 pub(crate) fn confine(role: Role) -> Result<(), JailError> {
+    #[cfg(feature = "misbehave")]
+    super::misbehave::here(role, "before")?;
     let step = "restrict the machine's system calls";
     if matches!(role, Role::Uml | Role::Qemu) {
         let filter = old_clone().map_err(std::io::Error::other).step(step)?;
@@ -301,7 +303,10 @@ pub(crate) fn confine(role: Role) -> Result<(), JailError> {
     let filter = filter(role).map_err(std::io::Error::other).step(step)?;
     seccompiler::apply_filter(&filter)
         .map_err(std::io::Error::other)
-        .step(step)
+        .step(step)?;
+    #[cfg(feature = "misbehave")]
+    super::misbehave::here(role, "behind")?;
+    Ok(())
 }
 
 /// A filter that pretends that `clone3` does not exist, since its flags cannot be looked at:

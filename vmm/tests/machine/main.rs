@@ -15,6 +15,8 @@ mod support;
 mod block;
 mod jail;
 mod life;
+#[cfg(feature = "misbehave")]
+mod misbehave;
 mod network;
 mod shares;
 mod streams;
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
         return vmm::vmm_main();
     }
     match std::env::args().nth(1).as_deref() {
+        #[cfg(feature = "misbehave")]
+        Some(misbehave::MISBEHAVE) => return misbehave::misbehave(),
         Some(life::AS_USER) => return life::as_user(),
         Some(life::BOOT_AND_WAIT) => return life::boot_and_wait(),
         _ => {}
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
         shares::TESTS,
         jail::TESTS,
         network::TESTS,
+        #[cfg(feature = "misbehave")]
+        misbehave::TESTS,
         tcg::TESTS,
     ]
     .into_iter()
