@@ -82,6 +82,9 @@ pub fn run(args: &Compare, context: &Context) -> anyhow::Result<ExitCode> {
         }
     };
     let report = compare::compare(&context.store, &context.settings, &images, &options, &told)?;
+    context
+        .store
+        .add_report(&report.begun, &serde_json::to_vec(&report)?)?;
     if let Some(file) = &args.html {
         let title = format!("{}: process, container, microVM", args.image);
         let page = page::page(&title, Script::Compare, &serde_json::to_value(&report)?);

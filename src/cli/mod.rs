@@ -21,6 +21,7 @@ mod serve;
 pub mod session;
 mod system;
 pub mod terminal;
+mod ui;
 mod volume;
 
 use std::ffi::OsString;
@@ -89,6 +90,8 @@ enum Command {
     Hash(hash::Hash),
     /// Serve the Docker Engine API
     Serve(serve::Serve),
+    /// Serve a page for a browser on this machine
+    Ui(ui::Ui),
     /// Build and list guest kernels
     Kernel(kernel::Kernel),
     /// Probe what this host can run, and explain
@@ -129,6 +132,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Layers(args) => layers::run(&args, &open()?),
         Command::Compare(args) => compare::run(&args, &open()?),
         Command::Hash(args) => hash::run(&args, &open()?),
+        Command::Ui(args) => ui::run(&args),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
         Command::Container(command) => container::run(command),

@@ -43,5 +43,3 @@ function comparison(report) {
         run.map((column) => h("td", {}, cell(figure(column, id)))))))),
   ];
 }
-
-if (document.getElementById("data")) fill(document.getElementById("page"), comparison(data()));

@@ -5,3 +5,4 @@ mod compare;
 mod hash;
 mod layers;
 mod pages;
+mod ui;
