@@ -1,12 +1,13 @@
 //! `docker run`, but every container is its own microVM, of any CPU architecture.
 //!
 //! The library holds everything; [`cli`] is a thin command line over it. Arrows point one
-//! way: `cli` → `page`, `serve` → `build`, `layers` → `container` → `image`, `network`, `arch` → `store`, and from here to the crates `vmm` and
+//! way: `cli` → `page`, `serve` → `build`, `compare` → `layers` → `container` → `image`, `network`, `arch` → `store`, and from here to the crates `vmm` and
 //! `guest-agent` (protocol only).
 
 pub mod arch;
 pub mod build;
 pub mod cli;
+pub mod compare;
 pub mod container;
 pub mod doctor;
 pub mod events;

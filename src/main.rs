@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Some(hull::container::supervisor::SUBCOMMAND) => hull::container::supervisor::main(),
         Some(hull::network::holder::SUBCOMMAND) => hull::network::holder::main(),
         // Keeps the signal ignored, as it is at the start: a client that left ends nothing.
-        Some("serve") => hull::cli::main(arguments),
+        Some("serve" | "ui") => hull::cli::main(arguments),
         _ => {
             // SAFETY: no other thread runs yet, and the default action needs no handler. A
             // command line whose reader has gone ends quietly, as other programs do; sockets

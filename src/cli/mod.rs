@@ -1,6 +1,7 @@
 //! The command line: it parses, asks the library, prints. No logic lives here.
 
 pub mod build;
+mod compare;
 mod compose;
 mod confirm;
 pub mod container;
@@ -20,6 +21,7 @@ mod serve;
 pub mod session;
 mod system;
 pub mod terminal;
+mod ui;
 mod volume;
 
 use std::ffi::OsString;
@@ -82,10 +84,14 @@ enum Command {
     Compose(compose::Compose),
     /// Show an image or a container as a stack of layers
     Layers(layers::Layers),
+    /// Compare a process, a container and microVMs, measured with one image
+    Compare(compare::Compare),
     /// Hash the content of a directory, an image or a layer, or compare two
     Hash(hash::Hash),
     /// Serve the Docker Engine API
     Serve(serve::Serve),
+    /// Serve a page for a browser on this machine
+    Ui(ui::Ui),
     /// Build and list guest kernels
     Kernel(kernel::Kernel),
     /// Probe what this host can run, and explain
@@ -124,7 +130,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compose(args) => compose::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Layers(args) => layers::run(&args, &open()?),
+        Command::Compare(args) => compare::run(&args, &open()?),
         Command::Hash(args) => hash::run(&args, &open()?),
+        Command::Ui(args) => ui::run(&args),
         Command::Kernel(args) => kernel::run(&args),
         Command::Version(args) => info::version(&args),
         Command::Container(command) => container::run(command),

@@ -19,12 +19,30 @@ const DOM: &str = include_str!("dom.js");
 pub enum Script {
     /// The layers of an image.
     Layers,
+    /// A process, a container and microVMs side by side.
+    Compare,
+    /// `hull ui`, which asks the server that it came from.
+    Ui,
 }
 
 impl Script {
     fn parts(self) -> &'static [&'static str] {
         match self {
             Self::Layers => &[DOM, include_str!("stack.js"), include_str!("layers.js")],
+            Self::Compare => &[
+                DOM,
+                include_str!("plots.js"),
+                include_str!("compare.js"),
+                include_str!("compared.js"),
+            ],
+            Self::Ui => &[
+                DOM,
+                include_str!("stack.js"),
+                include_str!("plots.js"),
+                include_str!("compare.js"),
+                include_str!("screen.js"),
+                include_str!("ui.js"),
+            ],
         }
     }
 }
@@ -41,15 +59,19 @@ pub fn page(title: &str, script: Script, data: &Value) -> String {
          <body>\n<main id=\"page\"></main>\n<noscript>This page needs JavaScript; it loads nothing from \
          anywhere.</noscript>\n<script type=\"application/json\" id=\"data\">{}</script>\n\
          <script>{code}</script>\n</body>\n</html>\n",
-        policy(&code),
+        policy(&code, script),
         text(title),
         json(data),
     )
 }
 
-fn policy(code: &str) -> String {
+fn policy(code: &str, script: Script) -> String {
+    let asks = match script {
+        Script::Ui => "connect-src 'self'; ",
+        Script::Layers | Script::Compare => "",
+    };
     format!(
-        "default-src 'none'; img-src data:; style-src '{}'; script-src '{}'; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; {asks}img-src data:; style-src '{}'; script-src '{}'; base-uri 'none'; form-action 'none'",
         hash(STYLE),
         hash(code)
     )

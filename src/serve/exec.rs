@@ -187,6 +187,39 @@ async fn start(state: Shared, mut call: Call, id: &str) -> Reply {
     Ok(hijack::attach(call, terms, Vec::new(), feed))
 }
 
+/// A shell with a terminal of this many rows and columns in a container, and its id.
+pub async fn shell(
+    state: &Shared,
+    container: &str,
+    size: [u16; 2],
+) -> Result<(String, Feed), ApiError> {
+    let name = container.to_owned();
+    let (exec, container) = state
+        .work(move |context| {
+            let container = lifecycle::find(context, &name)?;
+            lifecycle::must_be_active(&container)?;
+            let asked = Asked {
+                attach_stdin: Some(true),
+                attach_stdout: Some(true),
+                attach_stderr: Some(true),
+                tty: Some(true),
+                env: Some(vec!["TERM=dumb".to_owned()]),
+                cmd: Some(vec!["sh".to_owned()]),
+                ..Asked::default()
+            };
+            let exec = Exec {
+                id: id::generate()?,
+                container: container.id.clone(),
+                asked,
+                progress: Mutex::new(Progress::Running),
+            };
+            Ok((Arc::new(exec), container))
+        })
+        .await?;
+    let feed = begin(state, &exec, container, Some(size)).await?;
+    Ok((exec.id.clone(), feed))
+}
+
 /// A process that only says what went wrong.
 async fn told(message: &str) -> Option<Feed> {
     let (sender, output) = mpsc::channel(1);

@@ -26,6 +26,7 @@ mod request;
 mod router;
 mod state;
 mod system;
+pub mod ui;
 mod usage;
 mod volumes;
 mod watch;

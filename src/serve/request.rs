@@ -147,7 +147,8 @@ impl Call {
         Ok(parsed.unwrap_or_default())
     }
 
-    async fn small_body(&mut self) -> Result<Bytes, ApiError> {
+    /// A body that is not long.
+    pub async fn small_body(&mut self) -> Result<Bytes, ApiError> {
         let whole = Limited::new(&mut self.body, MAX_JSON).collect();
         match tokio::time::timeout(JSON_PATIENCE, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),

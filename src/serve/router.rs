@@ -36,7 +36,8 @@ pub async fn answer(
     Ok(response)
 }
 
-async fn route(state: Shared, call: Call) -> Reply {
+/// Answers a request by its path.
+pub async fn route(state: Shared, call: Call) -> Reply {
     let path = call.path.clone();
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let method = call.method.clone();

@@ -26,6 +26,7 @@ mod lock;
 mod names;
 mod networks;
 mod paths;
+mod reports;
 mod run_dir;
 mod temp;
 mod volumes;

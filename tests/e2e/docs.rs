@@ -110,6 +110,8 @@ fn run(page: &Path, examples: &[Example]) -> Vec<String> {
     let program = std::path::absolute(like.get_program()).unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
     let mut shell = Command::new("bash");
+    // docker-compose 2, which make test puts there.
+    let compose = repository().join("target/compose");
     shell
         .args(["-c", "exec 2>&1; source \"$1\"", "bash"])
         .arg(&file)
@@ -117,7 +119,11 @@ fn run(page: &Path, examples: &[Example]) -> Vec<String> {
         .stdin(Stdio::null())
         .env(
             "PATH",
-            format!("{}:{path}", program.parent().unwrap().display()),
+            format!(
+                "{}:{}:{path}",
+                program.parent().unwrap().display(),
+                compose.display()
+            ),
         );
     for (name, value) in like.get_envs() {
         shell.env(name, std::path::absolute(value.unwrap()).unwrap());

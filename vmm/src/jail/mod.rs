@@ -14,6 +14,7 @@ mod seccomp;
 pub(crate) use namespaces::{become_nobody, unshare, unshare_for_files};
 pub(crate) use privileges::{Limits, drop_capabilities, keep_file_capabilities, limit};
 pub(crate) use root::{Root, RootFile};
+pub use seccomp::{HostCalls, host_calls};
 pub(crate) use seccomp::{Role, confine};
 
 /// A step of the jail's construction that failed.

@@ -4,7 +4,7 @@
 //! the programs may do beyond that. What is not listed ends the two processes whose code is
 //! all known here, and fails in the others with "operation not permitted".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libc::c_long;
 use seccompiler::{
@@ -13,6 +13,7 @@ use seccompiler::{
 };
 
 use super::{JailError, Step};
+use crate::EngineKind;
 
 /// Whose system calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,8 +319,57 @@ fn old_clone() -> Result<seccompiler::BpfProgram, seccompiler::BackendError> {
 }
 
 fn filter(role: Role) -> Result<seccompiler::BpfProgram, seccompiler::BackendError> {
+    let (rules, otherwise, action) = rules(role)?;
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let action = action.unwrap_or(SeccompAction::Allow);
+    seccompiler::BpfProgram::try_from(SeccompFilter::new(rules, otherwise, action, arch)?)
+}
+
+/// How many of the host's system calls a machine's processes can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostCalls {
+    /// So many, whatever the host has.
+    Only(usize),
+    /// All that the host has but so many.
+    AllBut(usize),
+}
+
+/// The host's system calls that an engine's processes can reach once a guest runs, counted from
+/// the lists that confine them. A call that is allowed with some arguments only counts.
+pub fn host_calls(engine: EngineKind) -> Option<HostCalls> {
+    // More than any host has.
+    const NUMBERS: c_long = 1024;
+    let roles: &[Role] = match engine {
+        EngineKind::Uml => &[Role::Waiter, Role::Devices, Role::Uml],
+        EngineKind::Kvm => &[Role::Waiter, Role::Devices, Role::Cpu],
+        EngineKind::Tcg => &[Role::Waiter, Role::Devices, Role::Qemu],
+    };
+    let mut reachable = BTreeSet::new();
+    let mut lists_refused = false;
+    for role in roles {
+        let (rules, otherwise, _) = rules(*role).ok()?;
+        lists_refused |= matches!(otherwise, SeccompAction::Allow);
+        reachable.extend(
+            (0..NUMBERS).filter(|call| match (&otherwise, rules.get(call)) {
+                // What is refused under conditions is there under others.
+                (SeccompAction::Allow, Some(conditions)) => !conditions.is_empty(),
+                (SeccompAction::Allow, None) => true,
+                (_, listed) => listed.is_some(),
+            }),
+        );
+    }
+    let count = reachable.len();
+    Some(match lists_refused {
+        true => HostCalls::AllBut(usize::try_from(NUMBERS).ok()?.saturating_sub(count)),
+        false => HostCalls::Only(count),
+    })
+}
+
+type Listed = (Rules, SeccompAction, Option<SeccompAction>);
+
+fn rules(role: Role) -> Result<Listed, seccompiler::BackendError> {
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    let (rules, otherwise, action) = match role {
+    Ok(match role {
         Role::Waiter => (
             allow(&[BASIC, &[libc::SYS_kill, libc::SYS_ppoll, libc::SYS_tgkill]]),
             SeccompAction::KillProcess,
@@ -384,10 +434,7 @@ fn filter(role: Role) -> Result<seccompiler::BpfProgram, seccompiler::BackendErr
             rules.insert(libc::SYS_clone, namespaces);
             (rules, SeccompAction::Allow, Some(refuse))
         }
-    };
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let action = action.unwrap_or(SeccompAction::Allow);
-    seccompiler::BpfProgram::try_from(SeccompFilter::new(rules, otherwise, action, arch)?)
+    })
 }
 
 fn allow(lists: &[&[c_long]]) -> Rules {

@@ -1,0 +1,2 @@
+// `hull compare --html`: one report.
+fill(document.getElementById("page"), comparison(data()));

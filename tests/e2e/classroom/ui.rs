@@ -1,0 +1,167 @@
+//! `hull ui` in a browser, and what it refuses.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+
+use super::browser::Browser;
+use super::pages::HOSTILE;
+use crate::harness::{Hull, PATIENCE};
+
+/// A `hull ui` of the test's own.
+struct Ui {
+    process: Child,
+    address: String,
+}
+
+impl Ui {
+    fn start(hull: &Hull) -> Self {
+        let mut process = hull
+            .command(&["ui"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut address)
+            .unwrap();
+        Self {
+            process,
+            address: address.trim().to_owned(),
+        }
+    }
+
+    fn place(&self) -> &str {
+        let rest = self.address.strip_prefix("http://").unwrap();
+        rest.split('/').next().unwrap()
+    }
+
+    fn token(&self) -> &str {
+        self.address.split_once("token=").unwrap().1
+    }
+
+    /// The status of the answer to a request with these headers.
+    fn status(&self, request: &str, headers: &[(&str, &str)]) -> u16 {
+        let mut stream = TcpStream::connect(self.place()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let headers: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        write!(
+            stream,
+            "{request} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Ui {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn only_the_page_with_its_token_is_answered() {
+    let hull = Hull::shared();
+    let ui = Ui::start(&hull);
+    let (host, token) = (("Host", ui.place()), ("X-Hull-Token", ui.token()));
+    assert!(ui.place().starts_with("127.0.0.1:"));
+    let page = format!("GET /?token={}", ui.token());
+    let list = "GET /api/docker/containers/json";
+    assert_eq!(ui.status(&page, &[host]), 200);
+    assert_eq!(ui.status(list, &[host, token]), 200);
+    for (request, headers) in [
+        ("GET /", vec![host]),
+        ("GET /?token=wrong", vec![host]),
+        (list, vec![host]),
+        (list, vec![host, ("X-Hull-Token", "wrong")]),
+        (list, vec![host, ("Cookie", ui.token())]),
+        (list, vec![host, token, ("Origin", "http://evil.example")]),
+        (list, vec![host, token, ("Origin", "null")]),
+        (list, vec![("Host", "evil.example"), token]),
+        (page.as_str(), vec![("Host", "evil.example")]),
+        ("POST /api/terminal/x", vec![host, ("Content-Length", "0")]),
+    ] {
+        assert_eq!(ui.status(request, &headers), 403, "{request} {headers:?}");
+    }
+    // Nothing of the API that changes something is there.
+    for request in [
+        "POST /api/docker/containers/x/stop",
+        "DELETE /api/docker/images/x",
+        "GET /containers/json",
+        "POST /api/docker/containers/create",
+    ] {
+        assert_eq!(
+            ui.status(request, &[host, token, ("Content-Length", "0")]),
+            404,
+            "{request}"
+        );
+    }
+}
+
+#[test]
+fn the_page_shows_containers_images_logs_and_gives_a_terminal() {
+    let hull = Hull::shared();
+    let label = format!("note={HOSTILE}");
+    let script = "echo \"$1\"; trap 'exit 0' TERM; while :; do sleep 1; done";
+    let running = hull.background(&[
+        "--name", "ui-test", "--label", &label, "busybox", "sh", "-c", script, "x", HOSTILE,
+    ]);
+    hull.ok(&[
+        "compare",
+        "-q",
+        "--runs",
+        "1",
+        "--instances",
+        "0",
+        "--only",
+        "process",
+        "busybox",
+        "--",
+        "echo",
+        HOSTILE,
+    ]);
+    let ui = Ui::start(&hull);
+    let browser = Browser::start();
+    browser.open(&ui.address);
+    let hostile = serde_json::to_string(HOSTILE).unwrap();
+    let sees = |text: &str| browser.until(&format!("document.body.innerText.includes({text})"));
+    sees(&hostile);
+    sees("'ui-test'");
+    browser.assert_readable("ui-containers");
+
+    browser.script("[...document.querySelectorAll('td button')].find((b) => b.innerText === 'ui-test').click()");
+    browser.until(&format!(
+        "document.querySelector('.log').textContent.includes({hostile})"
+    ));
+    browser.until("document.querySelector('.stats').innerText.includes('% of a processor')");
+    browser.click(".shell");
+    browser.until("document.querySelector('.terminal').textContent.includes('#')");
+    browser.keys(".terminal", "echo $((6*7)) in $HOSTNAME\u{e007}");
+    browser.until("document.querySelector('.terminal').textContent.split('\\n').some((line) => line.startsWith('42 in '))");
+    browser.assert_readable("ui-container");
+    browser.keys(".terminal", "exit\u{e007}");
+    sees("'The shell has ended.'");
+
+    browser.click("#images");
+    browser.until("document.querySelectorAll('[data-image]').length > 0");
+    browser.assert_readable("ui-images");
+    browser.script("[...document.querySelectorAll('[data-image]')].find((b) => b.innerText.includes('busybox')).click()");
+    sees("'What a container sees'");
+    browser.assert_readable("ui-layers");
+
+    browser.click("#comparisons");
+    sees(&hostile);
+    browser.click(".stack button");
+    sees("'What it costs'");
+    assert_ne!(browser.text("document.title"), "owned");
+    assert_eq!(browser.value("document.querySelectorAll('img').length"), 0);
+    browser.assert_quiet(&format!("http://{}/", ui.place()));
+    drop(running);
+}
