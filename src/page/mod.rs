@@ -111,18 +111,23 @@ mod tests {
 
     #[test]
     fn nothing_in_a_page_leads_anywhere() {
-        let page = page("x", Script::Layers, &json!({}));
-        for word in [
-            "http:",
-            "https:",
-            "url(",
-            "@import",
-            "src=",
-            "innerHTML",
-            "insertAdjacent",
-        ] {
+        for script in [Script::Layers, Script::Compare, Script::Ui] {
+            let page = page("x", script, &json!({}));
             let allowed = page.replace("http://www.w3.org/2000/svg", "");
-            assert!(!allowed.contains(word), "{word}");
+            for word in [
+                "http:",
+                "https:",
+                "url(",
+                "@import",
+                "src=",
+                "innerHTML",
+                "insertAdjacent",
+                "eval(",
+            ] {
+                assert!(!allowed.contains(word), "{script:?} {word}");
+            }
+            let asks = page.contains("connect-src");
+            assert_eq!(asks, matches!(script, Script::Ui), "{script:?}");
         }
     }
 
