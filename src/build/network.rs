@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use guest_agent::protocol::{Interface, ProvidedFile};
 use vmm::{Machine, NetworkPlace};
 
-use crate::container::network::{self, NetworkError, NetworkPlan};
+use crate::container::network::{self, LostLinks, NetworkError, NetworkPlan};
 use crate::container::record::{Config, Container};
 use crate::container::state::State;
 use crate::network::host;
@@ -85,7 +85,7 @@ impl<'a> Networked<'a> {
             config: config.clone(),
             state: State::default(),
         };
-        let connected = network::connected(store, &container)?;
+        let connected = network::connected(store, &container, LostLinks::Refused)?;
         let NetworkPlan {
             mut request,
             members,

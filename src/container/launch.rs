@@ -21,7 +21,7 @@ use super::assets::{self, AssetError};
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
 use super::descriptors;
 use super::lifecycle::{self, LifecycleError};
-use super::network;
+use super::network::{self, LostLinks};
 use super::record::{Bind, Config, Container};
 use super::spec::{SpecError, container_spec};
 use super::state::Status;
@@ -296,7 +296,7 @@ pub(super) fn plan(
         mut disks,
         mut storage,
     } = base(store, config, &platform, image.layer_files(store)?)?;
-    let connected = network::connected(store, container)?;
+    let connected = network::connected(store, container, LostLinks::Refused)?;
     let path = store.ensure_writable_disk(&container.id, config.disk_size)?;
     disks.push(writable(path, !config.auto_remove));
     storage.shares = shares(&config.binds);

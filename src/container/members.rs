@@ -5,7 +5,7 @@ use guest_agent::protocol::{Amendment, ProvidedFile, Task};
 use super::client::{self, ClientError};
 use super::control::{ControlError, ControlRequest};
 use super::files::{Files, FilesError};
-use super::network::{self, Connected, NetworkError};
+use super::network::{self, Connected, LostLinks, NetworkError};
 use super::record::Container;
 use crate::network::record::{Attachment, ConnectError};
 use crate::store::{Store, StoreError};
@@ -57,7 +57,7 @@ pub fn connect(
     if container.config.network.is_none() {
         return Err(MemberError::Without(container.name.clone()));
     }
-    let before = network::connected(store, container)?;
+    let before = told(store, container)?;
     let endpoint = store.connect_container(&container.id, &container.name, asked)??;
     let settled = settle(store, container, before);
     if let Err(MemberError::Client(_)) = &settled {
@@ -71,7 +71,7 @@ pub fn connect(
 /// Takes a container out of a network, at once when it runs.
 pub fn disconnect(store: &Store, container: &Container, network: &str) -> Result<(), MemberError> {
     let network = store.find_network(network)??;
-    let before = network::connected(store, container)?;
+    let before = told(store, container)?;
     if store.disconnect_container(&container.id, &network.id)? {
         return settle(store, container, before);
     }
@@ -92,12 +92,15 @@ pub fn rename(store: &Store, container: &Container, name: &str) -> Result<bool, 
 }
 
 /// Lets a running container follow what the store has now.
-fn settle(store: &Store, container: &Container, before: Connected) -> Result<(), MemberError> {
+fn settle(
+    store: &Store,
+    container: &Container,
+    before: Option<Connected>,
+) -> Result<(), MemberError> {
     ask(store, container)?;
-    if !container.state.status.is_live() {
+    let (Some(before), Some(after)) = (before, told(store, container)?) else {
         return Ok(());
-    }
-    let after = network::connected(store, container)?;
+    };
     let amendments = before.files.iter().zip(&after.files).filter_map(amendment);
     let task = Task::Amend(amendments.collect());
     let amended = Files::open(store, container).and_then(|files| files.run(task));
@@ -109,6 +112,14 @@ fn settle(store: &Store, container: &Container, before: Connected) -> Result<(),
             error,
         }),
     }
+}
+
+/// What the store has for a container that runs; nothing for one that will ask when it starts.
+fn told(store: &Store, container: &Container) -> Result<Option<Connected>, NetworkError> {
+    if !container.state.status.is_live() {
+        return Ok(None);
+    }
+    network::connected(store, container, LostLinks::LeftOut).map(Some)
 }
 
 fn ask(store: &Store, container: &Container) -> Result<(), MemberError> {

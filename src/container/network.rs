@@ -101,8 +101,22 @@ pub struct Connected {
     pub files: Vec<ProvidedFile>,
 }
 
+/// What becomes of a `--link` to a container that is in no common network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostLinks {
+    /// An error: nothing starts like that.
+    Refused,
+    /// No line in `/etc/hosts`: networks change while the container runs, and a link comes back
+    /// with the common network.
+    LeftOut,
+}
+
 /// Puts it together.
-pub fn connected(store: &Store, container: &Container) -> Result<Connected, NetworkError> {
+pub fn connected(
+    store: &Store,
+    container: &Container,
+    lost: LostLinks,
+) -> Result<Connected, NetworkError> {
     let endpoints = store.endpoints(&container.id)?;
     if endpoints.len() > vmm::MAX_INTERFACES {
         return Err(NetworkError::TooMany(vmm::MAX_INTERFACES));
@@ -114,7 +128,7 @@ pub fn connected(store: &Store, container: &Container) -> Result<Connected, Netw
         false => None,
     };
     let files = vec![
-        file("/etc/hosts", hosts(store, container, &endpoints, gateway)?),
+        file("/etc/hosts", hosts(store, container, &endpoints, gateway, lost)?),
         file("/etc/hostname", format!("{}\n", config.hostname)),
         file("/etc/resolv.conf", resolv_conf(container, &endpoints)),
     ];
@@ -234,6 +248,7 @@ fn hosts(
     container: &Container,
     endpoints: &[(Network, Endpoint)],
     gateway: Option<Ipv4Addr>,
+    lost: LostLinks,
 ) -> Result<String, NetworkError> {
     let config = &container.config;
     let mut text = String::from(
@@ -248,7 +263,14 @@ fn hosts(
         }
     }
     for (linked, alias) in &config.network.links {
-        let (target, address) = find_linked(store, container, endpoints, linked)?;
+        let (target, address) = match find_linked(store, container, endpoints, linked) {
+            Err(NetworkError::NoLinked(_) | NetworkError::OtherNetwork { .. })
+                if lost == LostLinks::LeftOut =>
+            {
+                continue;
+            }
+            found => found?,
+        };
         let mut names = vec![alias.as_str(), target.config.hostname.as_str()];
         if target.name != *alias {
             names.push(&target.name);

@@ -208,3 +208,31 @@ fn the_gateway_keeps_its_hardware_address() {
         assert_eq!(gateway(), first);
     }
 }
+
+#[test]
+fn links_follow_a_container_through_its_networks() {
+    let hull = Hull::shared();
+    let net = Net::new(&hull, "link-net", &[]);
+    let target = ["--network", net.name, "--name", "link-target", "busybox"];
+    let target = hull.background(&[&target[..], &["sleep", "1000"]].concat());
+    // As docker-compose 1 does it: in and out again before the first start.
+    let made = ["create", "--network", net.name, "--link", "link-target:db"];
+    let linked = hull.ok(&[&made[..], &["busybox", "sleep", "1000"]].concat());
+    let linked = linked.trim();
+    hull.ok(&["network", "disconnect", net.name, linked]);
+    let refused = hull.fails(&["start", linked], 1);
+    assert!(
+        refused.contains("Cannot link to link-target"),
+        "{refused}"
+    );
+    hull.ok(&["network", "connect", "--alias", "again", net.name, linked]);
+    hull.ok(&["start", linked]);
+    let line = format!("{}\tdb", address(&hull, &target.id, net.name));
+    let hosts = || hull.ok(&["exec", linked, "cat", "/etc/hosts"]);
+    assert!(hosts().contains(&line), "{}", hosts());
+    hull.ok(&["network", "disconnect", net.name, linked]);
+    assert!(!hosts().contains(&line), "{}", hosts());
+    hull.ok(&["network", "connect", net.name, linked]);
+    assert!(hosts().contains(&line), "{}", hosts());
+    hull.ok(&["rm", "-f", linked]);
+}

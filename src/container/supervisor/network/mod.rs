@@ -15,7 +15,7 @@ use vmm::NetworkPlace;
 
 use super::hub::Hub;
 use super::stop;
-use crate::container::network::{self, Member, NetworkPlan};
+use crate::container::network::{self, LostLinks, Member, NetworkPlan};
 use crate::network::link::{Link, LinkError};
 use crate::network::ports::Bound;
 use crate::network::publish::{self, PublishError};
@@ -347,7 +347,8 @@ pub async fn refresh(hub: &Rc<Hub>) -> Result<(), String> {
     };
     let record = &hub.record;
     record.refresh().map_err(|error| format!("{error:#}"))?;
-    let connected = network::connected(record.store(), &record.get()).map_err(|e| e.to_string())?;
+    let connected = network::connected(record.store(), &record.get(), LostLinks::LeftOut)
+        .map_err(|error| error.to_string())?;
     networking.change(hub, connected.plan.members).await
 }
 
