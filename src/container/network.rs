@@ -128,7 +128,10 @@ pub fn connected(
         false => None,
     };
     let files = vec![
-        file("/etc/hosts", hosts(store, container, &endpoints, gateway, lost)?),
+        file(
+            "/etc/hosts",
+            hosts(store, container, &endpoints, gateway, lost)?,
+        ),
         file("/etc/hostname", format!("{}\n", config.hostname)),
         file("/etc/resolv.conf", resolv_conf(container, &endpoints)),
     ];

@@ -221,10 +221,7 @@ fn links_follow_a_container_through_its_networks() {
     let linked = linked.trim();
     hull.ok(&["network", "disconnect", net.name, linked]);
     let refused = hull.fails(&["start", linked], 1);
-    assert!(
-        refused.contains("Cannot link to link-target"),
-        "{refused}"
-    );
+    assert!(refused.contains("Cannot link to link-target"), "{refused}");
     hull.ok(&["network", "connect", "--alias", "again", net.name, linked]);
     hull.ok(&["start", linked]);
     let line = format!("{}\tdb", address(&hull, &target.id, net.name));
