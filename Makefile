@@ -69,11 +69,12 @@ test: guests
 
 arm: setup
 	$(step) "Checking the cross compiler's packages" scripts/setup cross
-	$(step) "Building hull for aarch64" scripts/cross aarch64
+	$(step) "Building hull for aarch64" scripts/cross aarch64 $(cross_tests)
 	@$(path) scripts/step "Building the guest agent for aarch64" guest-agent/build aarch64
 	$(step) "Building the guest kernel aarch64" kernel-config/build --target aarch64 --output target/kernels
 	$(step) "Collecting the emulators for aarch64" scripts/emulators aarch64
 
+test-kvm: cross_tests = --tests
 test-kvm: build arm
 	$(step) "Checking the tests' packages" scripts/setup demo test run
 	$(step) "Building the guest kernel x86_64" kernel-config/build --target x86_64 --output target/kernels

@@ -119,10 +119,15 @@ fn emulators() -> Finding {
     let subject = "programs of other architectures";
     match assets::emulators() {
         Ok(directory) => {
+            let is_there = |name: &str| directory.join(name).exists();
             let known = crate::arch::binfmt::TABLE.iter();
-            let names: Vec<&str> = known
-                .filter(|row| directory.join(row.emulator).exists())
-                .map(|row| row.architecture)
+            let known = known.map(|row| (row, row.chosen(is_there)));
+            let names: Vec<String> = known
+                .filter(|(_, chosen)| is_there(chosen))
+                .map(|(row, chosen)| match row.better {
+                    Some(better) if better == chosen => format!("{} ({better})", row.architecture),
+                    _ => row.architecture.to_owned(),
+                })
                 .collect();
             Finding::new(
                 subject,
@@ -143,7 +148,12 @@ fn namespaces() -> Finding {
         let text = "this host forbids user namespaces to unprivileged users: set sysctl kernel.unprivileged_userns_clone=1, or run hull as root";
         return Finding::new(subject, Verdict::Fails, text);
     }
-    Finding::new(subject, Verdict::Works, "user namespaces are allowed")
+    let landlock = match vmm::landlock() {
+        0 => "this kernel has no Landlock, which would be a second wall".to_owned(),
+        version => format!("Landlock {version} is a second wall"),
+    };
+    let text = format!("user namespaces are allowed; {landlock}");
+    Finding::new(subject, Verdict::Works, text)
 }
 
 fn networks(store: &Store) -> Finding {

@@ -116,6 +116,8 @@ impl<'a> Guest<'a> {
             disks,
             disk_limits: vmm::IoLimits::default(),
             trace_boot: false,
+            verbose: false,
+            no_jail: false,
             shares,
             interfaces: network.macs(),
             console: None,

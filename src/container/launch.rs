@@ -321,6 +321,7 @@ pub(super) fn plan(
     let mut machine = machine(store, container, place, disks)?;
     machine.interfaces = connected.plan.macs();
     machine.trace_boot = attach.trace_boot;
+    machine.verbose = attach.console;
     Ok(LaunchPlan {
         container: container.clone(),
         machine,
@@ -360,7 +361,10 @@ pub(crate) fn base(
     })?;
     let mut partitions = layers;
     let layer_count = partitions.len();
-    let emulators = emulators_disk(store, &place)?;
+    let directory = emulators_directory(&place)?;
+    let emulators = directory.as_deref();
+    let emulators = emulators.map(|directory| emulators::disk(store, directory));
+    let emulators = emulators.transpose()?;
     partitions.extend(emulators.clone());
     let mut disks = Vec::new();
     if !partitions.is_empty() {
@@ -380,8 +384,10 @@ pub(crate) fn base(
             partition: None,
         }),
         emulators: emulators.as_ref().map(|_| layer(layer_count + 1)),
-        binfmt: match emulators {
-            Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
+        binfmt: match directory {
+            Some(directory) => binfmt::rules(dispatch::native(place.engine, place.guest), |name| {
+                directory.join(name).exists()
+            }),
             None => Vec::new(),
         },
         transient: false,
@@ -459,28 +465,24 @@ fn machine(
         disks,
         disk_limits: config.disk_limits,
         trace_boot: false,
+        verbose: false,
+        no_jail: config.no_jail,
         shares: config.binds.iter().enumerate().map(share).collect(),
         interfaces: Vec::new(),
-        console: Some(
-            store
-                .paths()
-                .container_dir(&container.id)
-                .join("console.log"),
-        ),
+        console: Some(store.paths().console_log(&container.id)),
         qemu: None,
     })
 }
 
-/// The emulators' disk; without it only an image that needs one cannot run.
-fn emulators_disk(store: &Store, place: &Plan) -> Result<Option<PathBuf>, LaunchError> {
+/// Where the emulators are; without them only an image that needs one cannot run.
+fn emulators_directory(place: &Plan) -> Result<Option<PathBuf>, LaunchError> {
     // A whole machine under QEMU is for exactness: it gets emulators only where it must.
     let wanted = place.user_emulation || place.engine != EngineKind::Tcg;
-    let directory = match assets::emulators() {
-        Ok(directory) if wanted => directory,
-        Err(error) if place.user_emulation => return Err(error.into()),
-        _ => return Ok(None),
-    };
-    Ok(Some(emulators::disk(store, &directory)?))
+    match assets::emulators() {
+        Ok(directory) if wanted => Ok(Some(directory)),
+        Err(error) if place.user_emulation => Err(error.into()),
+        _ => Ok(None),
+    }
 }
 
 fn share_tag(number: usize) -> String {

@@ -33,7 +33,7 @@ pub use config::{
     MAX_SERIAL, MAX_TAG, MachineConfig, NetworkPlace, UnknownEngine,
 };
 pub use event::{Event, StopReason};
-pub use jail::{HostCalls, host_calls};
+pub use jail::{HostCalls, host_calls, landlock};
 pub use machine::{ConnectError, EventError, Machine, Spare, StartError};
 pub use probe::{Probe, isolation, probe, probe_kvm};
 pub use process::vmm_main;

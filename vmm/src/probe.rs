@@ -79,6 +79,8 @@ pub fn probe(
         disks: Vec::new(),
         disk_limits: IoLimits::default(),
         trace_boot: false,
+        verbose: false,
+        no_jail: false,
         shares: Vec::new(),
         interfaces: Vec::new(),
         console: None,

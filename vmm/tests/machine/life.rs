@@ -161,6 +161,8 @@ pub fn as_user() -> ExitCode {
         interfaces: Vec::new(),
         disk_limits: vmm::IoLimits::default(),
         trace_boot: false,
+        verbose: false,
+        no_jail: false,
         shares: vec![DirShare {
             tag: "data".to_owned(),
             source: PathBuf::from(&arguments[5]),

@@ -114,6 +114,8 @@ pub fn config(name: &str) -> MachineConfig {
         disks: Vec::new(),
         disk_limits: vmm::IoLimits::default(),
         trace_boot: false,
+        verbose: false,
+        no_jail: false,
         shares: Vec::new(),
         interfaces: Vec::new(),
         console: None,
