@@ -60,6 +60,7 @@ pub fn examine(store: &Store) -> Vec<Finding> {
     findings.extend(GUESTS.iter().map(|&(engine, arch)| guest(engine, arch)));
     findings.push(emulators());
     findings.push(namespaces());
+    findings.push(landlock());
     findings.push(tools());
     findings.push(networks(store));
     findings
@@ -148,12 +149,21 @@ fn namespaces() -> Finding {
         let text = "this host forbids user namespaces to unprivileged users: set sysctl kernel.unprivileged_userns_clone=1, or run hull as root";
         return Finding::new(subject, Verdict::Fails, text);
     }
-    let landlock = match vmm::landlock() {
-        0 => "this kernel has no Landlock, which would be a second wall".to_owned(),
-        version => format!("Landlock {version} is a second wall"),
-    };
-    let text = format!("user namespaces are allowed; {landlock}");
-    Finding::new(subject, Verdict::Works, text)
+    Finding::new(subject, Verdict::Works, "user namespaces are allowed")
+}
+
+fn landlock() -> Finding {
+    let subject = "landlock";
+    match vmm::landlock() {
+        0 => {
+            let text = "this host's kernel has none: machines go without their second wall";
+            Finding::new(subject, Verdict::Note, text)
+        }
+        version => {
+            let text = format!("version {version} is a second wall around machines");
+            Finding::new(subject, Verdict::Works, text)
+        }
+    }
 }
 
 fn networks(store: &Store) -> Finding {
