@@ -20,6 +20,7 @@ use crate::container::files::{FilesError, Input, Output};
 use crate::container::guest::{self, GuestError};
 use crate::container::id;
 use crate::container::launch::{self, LaunchError};
+use crate::container::limits;
 use crate::container::record::{Config, now_ns};
 use crate::container::spec::{SpecError, container_spec};
 use crate::store::{DiskError, Store, TempFile};
@@ -115,6 +116,8 @@ impl<'a> Guest<'a> {
             initramfs: assets::initramfs(base.place.guest)?,
             disks,
             disk_limits: vmm::IoLimits::default(),
+            network_limits: vmm::RateLimits::default(),
+            host_limits: limits::of_host(config),
             trace_boot: false,
             shares,
             interfaces: network.macs(),

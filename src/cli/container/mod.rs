@@ -33,6 +33,7 @@ pub use exec::Exec;
 pub use export::Export;
 pub use flags::ulimit;
 pub use inspect::{Inspect, InspectContainers, run as inspect};
+pub use limits::ProcessorFlags;
 pub use logs::Logs;
 pub use pause::Pause;
 pub use port::Port;
