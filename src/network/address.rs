@@ -172,6 +172,7 @@ mod tests {
                 range: None,
                 subnet6: Some("fd00:1::/64".parse().unwrap()),
                 gateway6: Some("fd00:1::1".parse().unwrap()),
+                auxiliary: Default::default(),
                 internal: false,
                 labels: Default::default(),
                 options: Default::default(),

@@ -98,7 +98,7 @@ pub enum Command {
     /// Show what containers use
     Stats(Stats),
     /// Change limits and restart policy of containers
-    Update(Update),
+    Update(Box<Update>),
     /// Write a container's file system as a tar archive
     Export(Export),
     /// Copy files between a container and the host
