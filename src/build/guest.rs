@@ -140,15 +140,17 @@ impl<'a> Guest<'a> {
         }
         // As for containers: what needs no network runs all the same.
         let connected = network.connect(&machine);
-        let warning = connected
-            .err()
-            .map(|error| format!("[Warning] commands have no network: {error}"));
+        let offline = connected.err();
+        let offline = offline.map(|error| format!("commands have no network: {error}"));
+        let unkept = limits::not_kept(config, &mut machine);
+        let told = offline.into_iter().chain(unkept);
+        let warnings: Vec<String> = told.map(|text| format!("[Warning] {text}")).collect();
         Ok(Self {
             machine,
             network,
             storage: base.storage,
             used: false,
-            warning,
+            warning: (!warnings.is_empty()).then(|| warnings.join("\n")),
             _disk: disk,
         })
     }

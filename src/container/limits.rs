@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
-use vmm::{CpuQuota, HostLimits};
+use vmm::{CpuQuota, HostLimits, Machine};
 
 use super::options;
 use super::record::Config;
@@ -125,9 +125,20 @@ pub fn of_host(config: &Config) -> HostLimits {
     }
 }
 
+/// A sentence on what the user asked for that the host does not keep.
+pub fn not_kept(config: &Config, machine: &mut Machine) -> Option<String> {
+    if !need_host(config) {
+        return None;
+    }
+    let error = machine.limited().err()?;
+    Some(format!(
+        "--cpus, --cpu-shares and their like are not kept: {error}"
+    ))
+}
+
 /// Whether the user asked for something that only the host can keep: a whole number of
 /// processors is the guest's own.
-pub fn need_host(config: &Config) -> bool {
+fn need_host(config: &Config) -> bool {
     let whole = u64::from(config.cpus) * 1_000_000_000;
     let parts = config.processors.billionths.is_some_and(|n| n != whole);
     let Processors {

@@ -123,14 +123,8 @@ impl Run<'_> {
 
     /// What the user asked for that the host does not keep.
     fn unlimited(&self) -> Option<String> {
-        if !limits::need_host(&self.hub.record.get().config) {
-            return None;
-        }
-        let mut machine = self.hub.machine.borrow_mut();
-        let error = machine.as_mut()?.limited().err()?;
-        Some(format!(
-            "--cpus, --cpu-shares and their like are not kept: {error}"
-        ))
+        let config = &self.hub.record.get().config;
+        limits::not_kept(config, self.hub.machine.borrow_mut().as_mut()?)
     }
 
     /// Waits for the networks, which were asked for when the guest began to boot.

@@ -12,6 +12,9 @@ use crate::limits::Bounds;
 /// How often a group may be swept away under its maker before it has a process.
 const TRIES: u32 = 20;
 
+/// The most groups of one name at once, as of machines that build.
+const NAMES: u32 = 1000;
+
 /// How often, and after which pauses, a group whose processes have just ended is tried again:
 /// the kernel tells of their end a moment before it has let go of the group.
 const REMOVALS: u32 = 100;
@@ -179,7 +182,7 @@ fn make_directory(hierarchy: &Hierarchy, name: &str) -> io::Result<PathBuf> {
         match made {
             Ok(()) => return Ok(directory),
             // Another's, or the last machine that left took the parent along.
-            Err(error) if is_of_a_race(&error) && number < TRIES => number += 1,
+            Err(error) if is_of_a_race(&error) && number < NAMES => number += 1,
             Err(error) => return Err(error),
         }
     }
@@ -359,7 +362,7 @@ mod tests {
         let second = settings(&hierarchy(2), &bounds);
         assert!(second.contains(&("cpu.max", "150000 100000".to_owned())));
         assert!(second.contains(&("cpu.weight", "39".to_owned())));
-        assert!(second.contains(&("pids.max", "130".to_owned())));
+        assert!(second.contains(&("pids.max", MOST_PROCESSES.to_string())));
         assert!(second.contains(&("memory.max", (1_u64 << 30).to_string())));
     }
 
