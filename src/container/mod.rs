@@ -22,6 +22,7 @@ pub mod inspect;
 pub mod isolation;
 pub mod launch;
 pub mod lifecycle;
+pub mod limits;
 pub mod log_view;
 pub mod logs;
 pub mod members;

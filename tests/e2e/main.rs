@@ -34,6 +34,7 @@ mod interactive;
 mod layers;
 mod leftovers;
 mod lifecycle;
+mod limits;
 mod login;
 mod matrix;
 mod memory;

@@ -79,6 +79,8 @@ pub fn probe(
         initramfs: initramfs.to_owned(),
         disks: Vec::new(),
         disk_limits: IoLimits::default(),
+        network_limits: crate::RateLimits::default(),
+        host_limits: crate::HostLimits::default(),
         trace_boot: false,
         verbose: false,
         no_jail: false,

@@ -7,6 +7,7 @@
 //! For debugging a machine can go without: what is left then are process ids and a root directory
 //! of its own, without which it could not be put together and taken down.
 
+mod cgroup;
 mod landlock;
 #[cfg(feature = "misbehave")]
 pub mod misbehave;
@@ -17,6 +18,8 @@ mod seccomp;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use cgroup::Confined;
+pub use cgroup::{LimitError, probe_limits, remove_limits};
 pub use landlock::version as landlock;
 pub(crate) use namespaces::{become_nobody, unshare, unshare_for_files};
 pub(crate) use privileges::{Limits, drop_capabilities, keep_file_capabilities, limit};

@@ -60,6 +60,8 @@ fn end_of(code: &[u8]) -> StopReason {
         initramfs: kernel.path().to_owned(),
         disks: Vec::new(),
         disk_limits: vmm::IoLimits::default(),
+        network_limits: vmm::RateLimits::default(),
+        host_limits: vmm::HostLimits::default(),
         trace_boot: false,
         verbose: false,
         no_jail: false,
