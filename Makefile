@@ -2,7 +2,7 @@
 #
 #   make demo      build everything, start a registry with real images, run the main job
 #   make test      every test: unit, property, end to end in real guests
-#   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM (six minutes)
+#   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM
 #   make fuzz      search for bytes that break a device or a decoder (FUZZ_SECONDS=10 per target)
 #   make arm       hull for ARM boards, a static program, with its agent, kernel and emulators
 #   make build     target/release/hull with its agent, kernel and emulators
