@@ -16,10 +16,29 @@ from http.client import HTTPMessage, HTTPResponse, IncompleteRead, parse_headers
 import jsonschema
 import yaml
 
-# What the file does not say, and docker's daemon does.
-KNOWN = {
-    # "Always null", says a comment on it; the daemon and its clients use numbers.
-    "progress": {"progressDetail": {"type": "object"}, "aux": {"type": "object"}},
+# What docker's daemon says and the file does not, by the name of the definition: "always null", says a
+# comment on progress, and means older clients; fields of older versions that clients still read.
+DOCKERS = {
+    "BuildInfo": {"progressDetail": {"type": "object"}, "aux": {"type": "object"}},
+    "CreateImageInfo": {"progressDetail": {"type": "object"}, "aux": {"type": "object"}},
+    "PushImageInfo": {"progressDetail": {"type": "object"}, "aux": {"type": "object"}, "id": {"type": "string"}},
+    "EventMessage": {name: {"type": "string"} for name in ("status", "id", "from")},
+    "ImageSummary": {"VirtualSize": {"type": "integer"}},
+    "ImageConfig": {
+        **{name: {"type": "string"} for name in ("Hostname", "Domainname", "Image")},
+        **{name: {"type": "boolean"} for name in
+           ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce")},
+    },
+}
+# What only hull has to say, which docker's clients pass over.
+HULLS = {
+    "ContainerInspectResponse": {
+        "Engine": {"type": "string"}, "SupervisorPid": {"type": "integer"}, "Warnings": {"type": "array"},
+    },
+    "ContainerConfig": {name: {"type": "string"} for name in ("Emulation", "Isolation", "Platform")},
+    "SystemInfo": {
+        "DefaultEngine": {"type": "string"}, "RunDir": {"type": "string"}, "Kernels": {"type": "array"},
+    },
 }
 # Answers of several values, one after another, and the type of each.
 STREAMS = {
@@ -27,7 +46,7 @@ STREAMS = {
     ("get", "/containers/{id}/stats"): "ContainerStatsResponse",
     ("post", "/build"): "BuildInfo",
     ("post", "/images/create"): "CreateImageInfo",
-    ("post", "/images/load"): "CreateImageInfo",
+    ("post", "/images/load"): "BuildInfo",
     ("post", "/images/{name}/push"): "PushImageInfo",
 }
 
@@ -145,8 +164,9 @@ class Contract:
         self.paths = document["paths"]
         self.raw = document["definitions"]
         self.definitions = {name: self.strict(schema) for name, schema in self.raw.items()}
-        for name in ("BuildInfo", "CreateImageInfo", "PushImageInfo"):
-            self.definitions[name]["properties"].update(KNOWN["progress"])
+        for extra in (DOCKERS, HULLS):
+            for name, properties in extra.items():
+                self.properties(name).update(properties)
         self.routes = []
         for template in self.paths:
             whole = "".join(
@@ -157,9 +177,14 @@ class Contract:
         # Those without names in them first: /images/json is no image.
         self.routes.sort(key=lambda route: route[0])
 
+    def properties(self, name: str) -> dict:
+        return self.definitions[name]["properties"]
+
     def strict(self, schema: dict) -> dict:
         schema = dict(schema)
-        nullable = schema.pop("x-nullable", False)
+        # Lists and maps that have nothing in them are null where Go makes them, in docker's daemon
+        # too, whatever the file says.
+        nullable = schema.pop("x-nullable", False) or schema.get("type") in ("array", "object")
         for word in ("example", "examples", "description", "title", "default"):
             schema.pop(word, None)
         if "allOf" in schema:
@@ -173,7 +198,11 @@ class Contract:
             schema["additionalProperties"] = self.strict(schema["additionalProperties"])
         if isinstance(schema.get("items"), dict):
             schema["items"] = self.strict(schema["items"])
-        return {"anyOf": [schema, {"type": "null"}]} if nullable else schema
+        if nullable and isinstance(schema.get("type"), str):
+            schema["type"] = [schema["type"], "null"]
+        elif nullable:
+            schema = {"anyOf": [schema, {"type": "null"}]}
+        return schema
 
     def merged(self, schema: dict) -> dict:
         """Several objects in one as one, or its strictness would forbid each what the others have."""
@@ -201,6 +230,8 @@ class Contract:
         return self.strict(found["schema"]) if "schema" in found else None
 
     def wrong(self, schema: dict, value) -> list[str]:
+        if value is None:
+            return ["nothing at all"]
         validator = jsonschema.Draft4Validator({**schema, "definitions": self.definitions})
         return [f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in validator.iter_errors(value)]
 

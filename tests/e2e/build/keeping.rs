@@ -43,12 +43,11 @@ fn prunes_leave_what_a_running_build_uses() {
     let mut command = hull.command(&["build", "--progress", "plain", "-t", "late"]);
     let mut build = command
         .arg(project.path())
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(build.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("waiting")));
+    let mut lines = BufReader::new(build.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "waiting"));
     for prune in [
         &["image", "prune", "-a", "-f"][..],
         &["builder", "prune", "-a", "-f"],

@@ -86,7 +86,8 @@ fn hundreds_of_clients_and_a_kill_in_the_middle() {
     let tasks: Vec<_> = (0..clients)
         .map(|client| runtime.spawn(work(load.clone(), client)))
         .collect();
-    runtime.block_on(tokio::time::sleep(Duration::from_secs(seconds) / 2));
+    let half = Duration::from_secs(seconds) / 2;
+    runtime.block_on(async { tokio::time::sleep(half).await });
     let first = peak_kilobytes(server.pid());
     load.changes.fetch_add(1, Ordering::SeqCst);
     server.replace();

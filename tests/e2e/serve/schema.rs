@@ -223,7 +223,7 @@ impl Session {
         // A terminal has a size, and says so after the start.
         for line in [
             "docker run --rm -it busybox true",
-            "docker run -d --name t busybox sleep 1000 && docker exec -it t true",
+            "docker run -d --name tt busybox sleep 1000 && docker exec -it tt true",
         ] {
             let mut command = Command::new("script");
             command.args([
@@ -234,7 +234,7 @@ impl Session {
             let output = self.point(&mut command).output().unwrap();
             assert!(output.status.success(), "{line}: {output:?}");
         }
-        self.docker(&["rm -f t"]);
+        self.docker(&["rm -f tt"]);
     }
 
     fn images(&self, directory: &Path) {
@@ -283,14 +283,14 @@ impl Session {
             "version",
             "info",
             "system df -v",
-            "events --since 1 --until 5000000000 --filter event=create",
+            "events --since 1 --until 0s --filter event=create",
             "volume create --label a=b vol",
             "volume ls --filter label=a=b",
             "volume inspect vol",
             "volume rm vol",
             "volume prune -af",
             "network create --label a=b --subnet 10.77.0.0/24 --gateway 10.77.0.1 net",
-            "network create --internal --ipv6 six",
+            "network create --internal --ipv6 --subnet fd00:77::/64 six",
             "network ls",
             "run -d --name member --network net --network-alias me --ip 10.77.0.9 busybox sleep 1000",
             "network inspect net six bridge",
@@ -307,7 +307,7 @@ impl Session {
 
     fn compose(&self, directory: &Path) {
         let file = directory.join("compose.yml").display().to_string();
-        let project = "services:\n  a: {image: busybox, command: sleep 1000, volumes: [\"d:/d\"]}\n  b: {image: busybox, command: sleep 1000, depends_on: [a], ports: [\"80\"]}\nvolumes: {d: {}}\n";
+        let project = "services:\n  a: {image: busybox, command: sleep 1000, volumes: [\"data:/d\"]}\n  b: {image: busybox, command: sleep 1000, depends_on: [a], ports: [\"80\"]}\nvolumes: {data: {}}\n";
         std::fs::write(&file, project).unwrap();
         for line in [
             "up -d",
