@@ -62,6 +62,7 @@ pub fn examine(store: &Store) -> Vec<Finding> {
     findings.push(namespaces());
     findings.push(tools());
     findings.push(networks(store));
+    findings.push(limits());
     findings
 }
 
@@ -155,6 +156,17 @@ fn networks(store: &Store) -> Finding {
         }
         Ok(warnings) => Finding::new(subject, Verdict::Note, warnings.join("; ")),
         Err(error) => Finding::new(subject, Verdict::Fails, error.to_string()),
+    }
+}
+
+fn limits() -> Finding {
+    let subject = "limits on the host";
+    match vmm::probe_limits() {
+        Ok(found) => Finding::new(subject, Verdict::Works, format!("control groups: {found}")),
+        Err(error) => {
+            let text = format!("a guest is bounded by its size alone: {error}");
+            Finding::new(subject, Verdict::Note, text)
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::container::files::{FilesError, Input, Output};
 use crate::container::guest::{self, GuestError};
 use crate::container::id;
 use crate::container::launch::{self, LaunchError};
+use crate::container::limits;
 use crate::container::record::{Config, now_ns};
 use crate::container::spec::{SpecError, container_spec};
 use crate::store::{DiskError, Store, TempFile};
@@ -115,6 +116,8 @@ impl<'a> Guest<'a> {
             initramfs: assets::initramfs(base.place.guest)?,
             disks,
             disk_limits: vmm::IoLimits::default(),
+            network_limits: vmm::RateLimits::default(),
+            host_limits: limits::of_host(config),
             trace_boot: false,
             shares,
             interfaces: network.macs(),
@@ -137,15 +140,17 @@ impl<'a> Guest<'a> {
         }
         // As for containers: what needs no network runs all the same.
         let connected = network.connect(&machine);
-        let warning = connected
-            .err()
-            .map(|error| format!("[Warning] commands have no network: {error}"));
+        let offline = connected.err();
+        let offline = offline.map(|error| format!("commands have no network: {error}"));
+        let unkept = limits::not_kept(config, &mut machine);
+        let told = offline.into_iter().chain(unkept);
+        let warnings: Vec<String> = told.map(|text| format!("[Warning] {text}")).collect();
         Ok(Self {
             machine,
             network,
             storage: base.storage,
             used: false,
-            warning,
+            warning: (!warnings.is_empty()).then(|| warnings.join("\n")),
             _disk: disk,
         })
     }

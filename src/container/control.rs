@@ -70,6 +70,8 @@ pub enum ControlRequest {
     },
     /// Stop all processes where they are, or let them go on.
     Pause(bool),
+    /// Change what its machine may use of the host.
+    Limit(vmm::HostLimits),
     /// The store has other networks, names or aliases for it than before.
     Networks,
     /// End the machine at once; answered when it has ended.

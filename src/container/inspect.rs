@@ -4,7 +4,8 @@ mod network;
 
 use serde_json::{Map, Value, json};
 
-use super::record::Container;
+use super::limits::Processors;
+use super::record::{Config, Container};
 use super::state::Status;
 use crate::store::Store;
 use crate::time::rfc3339_or_zero;
@@ -114,6 +115,15 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
     Ok(value)
 }
 
+/// As docker none where another option says it.
+fn nano_cpus(config: &Config) -> u64 {
+    let Processors {
+        billionths, quota, ..
+    } = config.processors;
+    let whole = u64::from(config.cpus) * 1_000_000_000;
+    billionths.unwrap_or(if quota.is_some() { 0 } else { whole })
+}
+
 fn host_config(container: &Container) -> Value {
     let config = &container.config;
     let named = config.binds.iter().filter(|bind| !bind.anonymous);
@@ -152,11 +162,17 @@ fn host_config(container: &Container) -> Value {
         "ReadonlyRootfs": config.read_only,
         "Init": config.init,
         "Memory": config.memory,
-        "NanoCpus": u64::from(config.cpus) * 1_000_000_000,
+        "NanoCpus": nano_cpus(config),
+        "CpuPeriod": config.processors.period.unwrap_or(0),
+        "CpuQuota": config.processors.quota.unwrap_or(0),
+        "CpuShares": config.processors.shares.unwrap_or(0),
+        "CpusetMems": config.processors.memory_nodes.as_deref().unwrap_or_default(),
         "BlkioDeviceReadBps": rate(config.disk_limits.read_bytes),
         "BlkioDeviceWriteBps": rate(config.disk_limits.write_bytes),
         "BlkioDeviceReadIOps": rate(config.disk_limits.reads),
         "BlkioDeviceWriteIOps": rate(config.disk_limits.writes),
+        "NetworkReceiveBps": config.network_limits.received,
+        "NetworkSendBps": config.network_limits.sent,
         "CpusetCpus": config.cpuset.as_deref().unwrap_or_default(),
         "PidsLimit": config.pids_limit,
         "ShmSize": config.shm_size,

@@ -81,6 +81,47 @@ pub fn disconnect(store: &Store, container: &Container, network: &str) -> Result
     })
 }
 
+/// Makes other containers known to one by a name, at once when it runs.
+pub fn link(
+    store: &Store,
+    container: &Container,
+    links: &[(String, String)],
+) -> Result<(), MemberError> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    change_links(store, container, |own| {
+        own.retain(|(_, alias)| !links.iter().any(|(_, new)| new == alias));
+        own.extend(links.iter().cloned());
+    })
+}
+
+/// Takes such a name away; false when there is none.
+pub fn unlink(store: &Store, container: &Container, alias: &str) -> Result<bool, MemberError> {
+    let is_it = |(_, own): &(String, String)| own == alias;
+    if !container.config.network.links.iter().any(is_it) {
+        return Ok(false);
+    }
+    change_links(store, container, |own| own.retain(|link| !is_it(link)))?;
+    Ok(true)
+}
+
+fn change_links(
+    store: &Store,
+    container: &Container,
+    change: impl Fn(&mut Vec<(String, String)>),
+) -> Result<(), MemberError> {
+    let mut changed = container.clone();
+    change(&mut changed.config.network.links);
+    if changed.state.status.is_live() {
+        // Names that lead nowhere are refused before anything is changed.
+        network::connected(store, &changed, LostLinks::Refused)?;
+    }
+    let before = told(store, container)?;
+    store.update_config(&container.id, |config| change(&mut config.network.links))?;
+    settle(store, &changed, before)
+}
+
 /// Gives a container another name, by which its networks find it at once; false when somebody
 /// else has it.
 pub fn rename(store: &Store, container: &Container, name: &str) -> Result<bool, MemberError> {

@@ -21,6 +21,7 @@ pub mod health;
 pub mod inspect;
 pub mod launch;
 pub mod lifecycle;
+pub mod limits;
 pub mod log_view;
 pub mod logs;
 pub mod members;

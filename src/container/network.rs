@@ -378,6 +378,7 @@ mod tests {
                 range: None,
                 subnet6: None,
                 gateway6: None,
+                auxiliary: Default::default(),
                 internal,
                 labels: Default::default(),
                 options: Default::default(),

@@ -1,5 +1,7 @@
 //! Networks in docker's JSON shape, with the containers in them.
 
+use std::net::IpAddr;
+
 use anyhow::bail;
 use serde_json::{Map, Value, json};
 
@@ -101,9 +103,23 @@ pub fn value(store: &Store, network: &Network) -> Result<Value, StoreError> {
     if let (Some(range), Some(Value::Object(first))) = (config.range, ipam.first_mut()) {
         first.insert("IPRange".to_owned(), range.to_string().into());
     }
+    let auxiliary = |fits: fn(&IpAddr) -> bool| -> Map<String, Value> {
+        let all = config.auxiliary.iter().filter(|(_, ip)| fits(ip));
+        all.map(|(name, ip)| (name.clone(), ip.to_string().into()))
+            .collect()
+    };
+    let fourth = auxiliary(IpAddr::is_ipv4);
+    if let (false, Some(Value::Object(first))) = (fourth.is_empty(), ipam.first_mut()) {
+        first.insert("AuxiliaryAddresses".to_owned(), fourth.into());
+    }
     if let Some(subnet) = config.subnet6 {
         let gateway = config.gateway6.map(|address| address.to_string());
-        ipam.push(json!({"Subnet": subnet.to_string(), "Gateway": gateway}));
+        let mut sixth = json!({"Subnet": subnet.to_string(), "Gateway": gateway});
+        let auxiliary = auxiliary(IpAddr::is_ipv6);
+        if !auxiliary.is_empty() {
+            sixth["AuxiliaryAddresses"] = auxiliary.into();
+        }
+        ipam.push(sixth);
     }
     let mut containers = Map::new();
     for member in store.network_members(&network.id)? {

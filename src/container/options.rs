@@ -88,7 +88,7 @@ pub fn refuse_twice(binds: &[Bind], tmpfs: &BTreeMap<String, String>) -> anyhow:
 /// `--cpus` as whole processors.
 pub fn whole_cpus(count: f64) -> anyhow::Result<u32> {
     if !(count > 0.0 && count <= 64.0) {
-        bail!("invalid number of CPUs {count}, give between 1 and 64");
+        bail!("invalid number of CPUs {count}, give a number above 0 and up to 64");
     }
     // A guest has whole processors; half of one is one.
     Ok(count.ceil() as u32)

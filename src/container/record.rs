@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Processors;
 use super::state::State;
 use super::{health, restart};
 use crate::arch::dispatch::Isolation;
@@ -120,12 +121,18 @@ pub struct Config {
     /// `--cpuset-cpus`.
     #[serde(default)]
     pub cpuset: Option<String>,
+    /// `--cpus` to the billionth, `--cpu-quota`, `--cpu-shares` and their like.
+    #[serde(default)]
+    pub processors: Processors,
     /// `--storage-opt size`: bytes of the writable layer.
     #[serde(default)]
     pub disk_size: Option<u64>,
     /// `--device-read-bps` and its like, for each of the container's disks.
     #[serde(default)]
     pub disk_limits: vmm::IoLimits,
+    /// `--network-receive-bps` and `--network-send-bps`, for each of its interfaces.
+    #[serde(default)]
+    pub network_limits: vmm::RateLimits,
     /// `--log-opt max-size`: bytes of the log's newer half.
     #[serde(default)]
     pub log_size: Option<u64>,

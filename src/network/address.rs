@@ -59,7 +59,10 @@ fn choose_ipv4(
     let config = &network.config;
     let subnet = config.subnet;
     let reserved = |address: Ipv4Addr| {
-        address == subnet.network() || address == subnet.broadcast() || address == config.gateway
+        address == subnet.network()
+            || address == subnet.broadcast()
+            || address == config.gateway
+            || config.is_auxiliary(address)
     };
     if let Some(address) = asked.ipv4 {
         if !subnet.contains(&address) {
@@ -96,8 +99,11 @@ fn choose_ipv6(
             None => Ok(None),
         };
     };
-    let reserved =
-        |address: Ipv6Addr| address == subnet.network() || Some(address) == network.config.gateway6;
+    let reserved = |address: Ipv6Addr| {
+        address == subnet.network()
+            || Some(address) == network.config.gateway6
+            || network.config.is_auxiliary(address)
+    };
     if let Some(address) = asked.ipv6 {
         if !subnet.contains(&address) {
             return Err(ConnectError::OutOfSubnet {
@@ -166,6 +172,7 @@ mod tests {
                 range: None,
                 subnet6: Some("fd00:1::/64".parse().unwrap()),
                 gateway6: Some("fd00:1::1".parse().unwrap()),
+                auxiliary: Default::default(),
                 internal: false,
                 labels: Default::default(),
                 options: Default::default(),

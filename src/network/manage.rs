@@ -29,6 +29,8 @@ pub struct NewNetwork {
     pub gateways: Vec<IpAddr>,
     /// The part of a subnet that containers get addresses of.
     pub range: Option<Ipv4Net>,
+    /// Addresses that no container gets, with what they are for.
+    pub auxiliary: BTreeMap<String, IpAddr>,
     /// Whether it has IPv6 addresses.
     pub ipv6: bool,
     /// Nothing leads outside.
@@ -181,6 +183,18 @@ fn complete(
             address: range.to_string(),
         });
     }
+    for address in asked.auxiliary.values() {
+        let inside = match address {
+            IpAddr::V4(address) => subnet.contains(address),
+            IpAddr::V6(address) => subnet6.is_some_and(|net| net.contains(address)),
+        };
+        if !inside {
+            return Err(CreateError::Outside {
+                what: "auxiliary address",
+                address: address.to_string(),
+            });
+        }
+    }
     Ok(Network {
         id,
         name: asked.name.clone(),
@@ -189,6 +203,7 @@ fn complete(
             subnet,
             gateway,
             range: asked.range,
+            auxiliary: asked.auxiliary.clone(),
             subnet6,
             gateway6,
             internal: asked.internal,

@@ -1,7 +1,7 @@
 //! What is remembered of networks and of who is in them.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,9 @@ pub struct NetworkConfig {
     /// The bridge's IPv6 address.
     #[serde(default)]
     pub gateway6: Option<Ipv6Addr>,
+    /// Addresses that no container gets, with what they are for.
+    #[serde(default)]
+    pub auxiliary: BTreeMap<String, IpAddr>,
     /// Nothing leads outside.
     #[serde(default)]
     pub internal: bool,
@@ -49,6 +52,14 @@ pub struct NetworkConfig {
     /// Options of docker's bridge driver, which are shown and have no effect.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+}
+
+impl NetworkConfig {
+    /// Whether an address is somebody's outside of hull.
+    pub fn is_auxiliary(&self, address: impl Into<IpAddr>) -> bool {
+        let address = address.into();
+        self.auxiliary.values().any(|other| *other == address)
+    }
 }
 
 impl Network {

@@ -190,6 +190,7 @@ impl From<UpdateError> for ApiError {
     fn from(error: UpdateError) -> Self {
         match error {
             UpdateError::Value(error) => error.into(),
+            UpdateError::Processors(_) => Self::with(StatusCode::BAD_REQUEST, error),
             UpdateError::Client(error) => error.into(),
             UpdateError::Store(error) => error.into(),
         }

@@ -280,6 +280,7 @@ impl Store {
         }
         let mut notes = Vec::new();
         if container.state.status.is_live() {
+            vmm::remove_limits(container.short_id());
             let error = "its supervisor was killed, and its machine with it";
             // Every live status leads to exited.
             let _ = container.state.exit(137, error, now_ns());

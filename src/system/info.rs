@@ -45,7 +45,10 @@ pub fn value(store: &Store, settings: &Settings) -> Result<Value, StoreError> {
             Some(json!({"Engine": engine.as_str(), "Arch": arch.as_str(), "Path": path}))
         })
         .collect();
+    let limits = vmm::probe_limits().is_ok();
     let mut value = json!({
+        "CPUShares": limits,
+        "CgroupDriver": if limits { "cgroupfs" } else { "none" },
         "Containers": containers.len(),
         "ContainersRunning": running,
         "ContainersPaused": paused,
@@ -87,7 +90,6 @@ fn constant() -> Value {
         "SwapLimit": false,
         "CpuCfsPeriod": true,
         "CpuCfsQuota": true,
-        "CPUShares": false,
         "CPUSet": true,
         "PidsLimit": true,
         "OomKillDisable": false,
@@ -97,7 +99,6 @@ fn constant() -> Value {
         "NGoroutines": 0,
         "NEventsListener": 0,
         "LoggingDriver": "json-file",
-        "CgroupDriver": "none",
         "CgroupVersion": "2",
         "OSVersion": "",
         "IndexServerAddress": "https://index.docker.io/v1/",

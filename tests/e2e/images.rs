@@ -160,3 +160,16 @@ fn the_same_layer_gives_the_same_bytes_every_time() {
     }
     assert_eq!(images[0], images[1]);
 }
+
+#[test]
+fn the_tree_shows_all_platforms_of_a_name() {
+    let hull = Hull::shared();
+    let tree = hull.ok(&["images", "--tree", "busybox"]);
+    let lines: Vec<&str> = tree.lines().collect();
+    assert!(lines[0].starts_with("IMAGE"), "{tree}");
+    assert!(lines[1].starts_with("busybox:latest"), "{tree}");
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let has = |line: &&str| line.contains("─ ") && line.contains(platform);
+        assert!(lines.iter().any(has), "{tree}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Whether anything of a state directory's containers is left: for tests of races and crashes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::harness::{Hull, alive, eventually};
 
@@ -13,6 +13,13 @@ pub fn none(hull: &Hull) {
     assert_eq!(hull.ok(&["ps", "-aq"]), "");
     let root = hull.root();
     eventually("processes end", || processes(hull).is_empty());
+    let ids = ids(hull);
+    if !groups(&ids).is_empty() {
+        // Whoever starts a machine tidies up behind others.
+        hull.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
+        eventually("no control group is left", || groups(&ids).is_empty());
+        eventually("the last process ends", || processes(hull).is_empty());
+    }
     for place in ["containers", "run/containers", "tmp"] {
         eventually(&format!("{place} is empty"), || {
             hull.ok(&["ps", "-a"]);
@@ -40,8 +47,8 @@ fn entries(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Supervisors of this state directory and machines of its containers.
-pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
+/// The first digits of the ids of all containers that were ever made.
+fn ids(hull: &Hull) -> Vec<String> {
     let created = [
         "events",
         "--since",
@@ -56,7 +63,25 @@ pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
         "{{.Actor.ID}}",
     ];
     let ids = hull.ok(&created);
-    let short: Vec<&str> = ids.lines().map(|id| &id[..12]).collect();
+    ids.lines().map(|id| id[..12].to_owned()).collect()
+}
+
+/// The control groups of these containers' machines.
+fn groups(ids: &[String]) -> Vec<PathBuf> {
+    let mounts = fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+    let places = mounts.flatten().map(|entry| entry.path().join("hull"));
+    let places = places.chain([PathBuf::from("/sys/fs/cgroup/hull")]);
+    let groups = places.flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten());
+    let of_ours = |group: &PathBuf| {
+        let name = group.file_name().unwrap_or_default().to_string_lossy();
+        ids.iter().any(|id| name.starts_with(id.as_str()))
+    };
+    groups.map(|group| group.path()).filter(of_ours).collect()
+}
+
+/// Supervisors of this state directory and machines of its containers.
+pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
+    let short = ids(hull);
     let state = format!("HULL_ROOT={}\0", hull.root().display());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
@@ -75,7 +100,8 @@ pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
         // container's id.
         let command = read("cmdline");
         let supervises = command.contains("__supervise") && read("environ").contains(&state);
-        let runs = command.starts_with("hull-") && short.iter().any(|id| command.contains(id));
+        let runs =
+            command.starts_with("hull-") && short.iter().any(|id| command.contains(id.as_str()));
         if supervises || runs {
             found.push((pid, command.replace('\0', " ")));
         }

@@ -32,6 +32,7 @@ mod interactive;
 mod layers;
 mod leftovers;
 mod lifecycle;
+mod limits;
 mod login;
 mod matrix;
 mod networks;

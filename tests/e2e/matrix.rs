@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use crate::harness::{Hull, alive, eventually, fetch};
 use crate::leftovers;
+use crate::serve::Server;
 
 /// Rounds that take about a minute.
 const ROUNDS: u32 = 60;
@@ -44,15 +45,15 @@ fn victims(hull: &Hull, kind: &str) -> Vec<i32> {
     chosen.map(|(pid, _)| *pid).collect()
 }
 
-struct Matrix {
-    hull: Hull,
+struct Matrix<'a> {
+    hull: &'a Hull,
+    server: Server<'a>,
     dice: Dice,
     file: tempfile::TempDir,
 }
 
-impl Matrix {
-    fn new(seed: u64) -> Self {
-        let hull = Hull::fresh();
+impl<'a> Matrix<'a> {
+    fn new(hull: &'a Hull, seed: u64) -> Self {
         hull.ok(&["pull", "-q", "busybox"]);
         hull.ok(&[
             "run",
@@ -70,14 +71,19 @@ impl Matrix {
         fs::write(file.path().join("f"), vec![b'x'; 3_000_000]).unwrap();
         Self {
             hull,
+            server: Server::new(hull),
             dice: Dice(seed),
             file,
         }
     }
 
-    fn spawn(&self, arguments: &[&str]) -> Child {
-        self.hull
-            .command(arguments)
+    /// Starts a command, half of the time docker's own through the server.
+    fn spawn(&mut self, arguments: &[&str]) -> Child {
+        let mut command = match self.dice.below(2) {
+            0 => self.hull.command(arguments),
+            _ => self.server.command(arguments),
+        };
+        command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -122,12 +128,16 @@ impl Matrix {
         };
         let mut child = self.spawn(&command);
         std::thread::sleep(Duration::from_millis(self.dice.below(LATEST)));
-        let pids = match self.dice.below(4) {
+        let pids = match self.dice.below(5) {
             0 => vec![child.id() as i32],
             // Supervisors and the machines' first processes.
-            1 => victims(&self.hull, "__supervise"),
-            2 => leftovers::holders(&self.hull),
-            _ => victims(&self.hull, "hull-"),
+            1 => victims(self.hull, "__supervise"),
+            2 => leftovers::holders(self.hull),
+            3 => {
+                self.server.replace();
+                Vec::new()
+            }
+            _ => victims(self.hull, "hull-"),
         };
         if !pids.is_empty() {
             let chosen = pids[self.dice.below(pids.len() as u64) as usize];
@@ -139,7 +149,7 @@ impl Matrix {
     }
 
     fn check(&self, round: u32, command: &[&str]) {
-        let hull = &self.hull;
+        let hull = self.hull;
         let place = format!("round {round}, {command:?}");
         let format = "{{.State}} {{.Names}} {{.ID}}";
         let listed = hull.run(&["ps", "-a", "--no-trunc", "--format", format]);
@@ -178,8 +188,10 @@ impl Matrix {
     }
 
     /// Everything that should have survived, and nothing else.
-    fn end(&self) {
-        let hull = &self.hull;
+    fn end(mut self) {
+        // What it is still about to do must not come after the look.
+        self.server.replace();
+        let hull = self.hull;
         assert_eq!(hull.ok(&["run", "--rm", "busybox", "echo", "well"]), "well");
         let kept = hull.run_binary(&["cp", "keeper:/kept", "-"]);
         let mut archive = tar::Archive::new(kept.as_slice());
@@ -213,11 +225,11 @@ impl Matrix {
     }
 }
 
-impl Matrix {
+impl Matrix<'_> {
     /// By name from their network, and by their published ports, whatever has happened to what
     /// connects them.
     fn survivors_are_reached(&self) {
-        let hull = &self.hull;
+        let hull = self.hull;
         let names = ["ps", "-f", "network=net", "--format", "{{.Names}}"];
         let started = ["running-0", "running-1", "running-2"];
         for name in started {
@@ -253,7 +265,8 @@ fn kills_at_random_moments_leave_a_truth_and_nothing_else() {
     let seed = number("HULL_CRASH_SEED", 0x68_75_6c_6c);
     let rounds = number("HULL_CRASH_ROUNDS", ROUNDS.into()) as u32;
     println!("HULL_CRASH_SEED={seed} HULL_CRASH_ROUNDS={rounds}");
-    let mut matrix = Matrix::new(seed);
+    let hull = Hull::fresh();
+    let mut matrix = Matrix::new(&hull, seed);
     for round in 0..rounds {
         matrix.round(round);
     }

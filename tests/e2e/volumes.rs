@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
-use crate::harness::Hull;
+use crate::harness::{Hull, eventually};
 
 fn bind(path: &std::path::Path, rest: &str) -> String {
     format!("{}:{rest}", path.display())
@@ -321,4 +321,32 @@ fn a_volume_may_be_a_directory_of_the_host() {
         1,
     );
     assert!(error.contains("mount it on the host"), "{error}");
+}
+
+#[test]
+fn a_guest_is_told_of_changes_that_it_makes_itself() {
+    let hull = Hull::shared();
+    hull.ok(&["pull", "-q", "python"]);
+    let share = tempfile::tempdir().unwrap();
+    let volume = format!("{}:/d", share.path().display());
+    // IN_CREATE.
+    let script = "\
+import ctypes, os, select
+libc = ctypes.CDLL(None)
+watch = libc.inotify_init1(os.O_NONBLOCK)
+libc.inotify_add_watch(watch, b'/d', 0x100)
+print('ready', flush=True)
+while True:
+    select.select([watch], [], [])
+    print(os.read(watch, 4096)[16:].rstrip(b'\\0').decode(), flush=True)
+";
+    let watching = hull.background(&["-v", &volume, "python", "python3", "-c", script]);
+    let id = watching.id.as_str();
+    let said = || hull.ok(&["logs", id]);
+    eventually("it watches", || said() == "ready");
+    std::fs::write(share.path().join("by-host"), "").unwrap();
+    assert_eq!(hull.ok(&["exec", id, "ls", "/d"]), "by-host");
+    hull.ok(&["exec", id, "touch", "/d/by-guest"]);
+    // Docs tell that the host's changes are not among what it hears of.
+    eventually("it hears", || said() == "ready\nby-guest");
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::HostLimits;
+
 /// The longest block device serial that virtio carries.
 pub const MAX_SERIAL: usize = 20;
 
@@ -133,6 +135,12 @@ pub struct MachineConfig {
     /// What each of them may do in a second.
     #[serde(default)]
     pub disk_limits: IoLimits,
+    /// What each network interface may carry in a second.
+    #[serde(default)]
+    pub network_limits: RateLimits,
+    /// What its processes may use of the host, beyond what its size says.
+    #[serde(default)]
+    pub host_limits: HostLimits,
     /// Host directories that the guest can mount by tag.
     pub shares: Vec<DirShare>,
     /// Hardware addresses of the network interfaces, in the order in which the guest sees
@@ -145,6 +153,17 @@ pub struct MachineConfig {
     pub console: Option<PathBuf>,
     /// The QEMU program for `tcg`; without it the one in the usual place is taken.
     pub qemu: Option<PathBuf>,
+}
+
+/// What a network interface may carry in a second; without a number, anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimits {
+    /// Bytes that the guest receives.
+    #[serde(default)]
+    pub received: Option<u64>,
+    /// Bytes that the guest sends.
+    #[serde(default)]
+    pub sent: Option<u64>,
 }
 
 /// What a block device may do in a second; without a number, anything.

@@ -23,6 +23,8 @@ pub enum StopReason {
     Panic(String),
     /// The guest kernel gave up because its memory was used up and nothing was left to kill.
     OutOfMemory,
+    /// Its processes used more of the host's memory than they may, and the host killed one.
+    HostMemory,
     /// A signal ended the machine's process.
     Killed {
         /// The signal's number.
@@ -40,6 +42,9 @@ impl fmt::Display for StopReason {
             Self::OutOfMemory => {
                 f.write_str("the guest ran out of memory: give it more with --memory")
             }
+            Self::HostMemory => f.write_str(
+                "the machine used more of the host's memory than its limit and was killed: give it more with --memory",
+            ),
             Self::Killed { signal: 9 } => f.write_str(
                 "the machine was killed by signal 9 (someone killed it, or the host is out of memory)",
             ),

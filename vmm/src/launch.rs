@@ -10,10 +10,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::tcg;
+use crate::limits::HostLimits;
 use crate::probe::KVM_DEVICE;
 use crate::{
     DiskSource, EngineKind, GuestArch, IoLimits, MAX_INTERFACES, MAX_PARTITIONS, MAX_SERIAL,
-    MAX_TAG, MachineConfig, StartError,
+    MAX_TAG, MachineConfig, RateLimits, StartError,
 };
 
 /// A machine without its descriptors.
@@ -29,6 +30,8 @@ pub(crate) struct LaunchSpec {
     /// What each of them may do in a second.
     pub(crate) disk_limits: IoLimits,
     pub(crate) shares: Vec<ShareSpec>,
+    /// What each network interface may carry in a second.
+    pub(crate) network_limits: RateLimits,
     /// The hardware addresses of the network interfaces.
     pub(crate) interfaces: Vec<[u8; 6]>,
     /// Count what starting it costs.
@@ -143,6 +146,8 @@ pub(crate) struct Opened {
     pub(crate) files: LaunchFiles,
     /// The shared directories, in the order of their description.
     pub(crate) shares: Vec<OwnedFd>,
+    /// What its processes may use of the host.
+    pub(crate) host_limits: HostLimits,
 }
 
 /// Check a configuration and open everything that it names.
@@ -227,6 +232,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<Opened, StartError> {
         console: console.is_some(),
         disks: disk_specs,
         disk_limits: config.disk_limits,
+        network_limits: config.network_limits,
         shares: share_specs,
         interfaces: config.interfaces.clone(),
         trace_boot: config.trace_boot,
@@ -242,6 +248,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<Opened, StartError> {
         spec,
         files,
         shares,
+        host_limits: config.host_limits.clone(),
     })
 }
 

@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod jail;
 mod kvm;
 mod launch;
+mod limits;
 mod machine;
 mod poll;
 mod probe;
@@ -30,10 +31,11 @@ pub use jail::misbehave;
 
 pub use config::{
     DirShare, Disk, DiskSource, EngineKind, GuestArch, IoLimits, MAX_INTERFACES, MAX_PARTITIONS,
-    MAX_SERIAL, MAX_TAG, MachineConfig, NetworkPlace, UnknownEngine,
+    MAX_SERIAL, MAX_TAG, MachineConfig, NetworkPlace, RateLimits, UnknownEngine,
 };
 pub use event::{Event, StopReason};
-pub use jail::{HostCalls, host_calls};
+pub use jail::{HostCalls, LimitError, host_calls, probe_limits, remove_limits};
+pub use limits::{CpuQuota, HostLimits};
 pub use machine::{ConnectError, EventError, Machine, Spare, StartError};
 pub use probe::{Probe, isolation, probe, probe_kvm};
 pub use process::vmm_main;

@@ -13,9 +13,14 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::child::{Child, End};
 use crate::control::{Channel, Command, FDS_PER_PACKET, Report};
+use crate::jail::Confined;
 use crate::launch::Opened;
+use crate::limits::Size;
 use crate::process::{self, SHARES_ARGUMENT};
-use crate::{BootTrace, Event, MachineConfig, NetworkPlace, StopReason, VMM_ARGUMENT, launch};
+use crate::{
+    BootTrace, Event, HostLimits, LimitError, MachineConfig, NetworkPlace, StopReason,
+    VMM_ARGUMENT, launch,
+};
 
 /// A machine that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +135,12 @@ pub struct Machine {
     children: Vec<OwnedFd>,
     stopped: Option<StopReason>,
     trace: Option<Box<BootTrace>>,
+    /// How large it is, since it was launched.
+    size: Option<Size>,
+    /// What bounds it on the host, since it was launched.
+    confined: Option<Confined>,
+    /// The host has killed processes of it for lack of memory.
+    starved: bool,
 }
 
 impl Machine {
@@ -140,6 +151,9 @@ impl Machine {
             children: Vec::new(),
             stopped: None,
             trace: None,
+            size: None,
+            confined: None,
+            starved: false,
         }
     }
 
@@ -150,12 +164,17 @@ impl Machine {
         spawn(!opened.shares.is_empty())?.launch(opened)
     }
 
-    fn launch(self, opened: Opened) -> Result<Self, StartError> {
+    fn launch(mut self, opened: Opened) -> Result<Self, StartError> {
         let Opened {
             spec,
             files,
             shares,
+            host_limits,
         } = opened;
+        let size = Size::of(&spec);
+        let bounds = size.bounds(&host_limits);
+        self.confined = Some(Confined::begin(self.pid(), spec.name.clone(), bounds));
+        self.size = Some(size);
         if !shares.is_empty() {
             let command = Command::Shares(spec.shares.clone());
             self.send(&command, &shares).map_err(StartError::Spawn)?;
@@ -222,12 +241,12 @@ impl Machine {
             }
             Ok(Some((Report::Stopped(reason), _))) => {
                 self.reap()?;
-                self.stopped = Some(reason);
+                self.stopped = Some(self.reason(reason));
             }
             // The VMM process ended without a word.
             Ok(None) => {
                 let status = self.reap()?;
-                self.stopped = Some(unannounced(status));
+                self.stopped = Some(self.reason(unannounced(status)));
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 self.kill();
@@ -265,6 +284,28 @@ impl Machine {
         self.trace.take()
     }
 
+    /// Whether the host bounds what it may use, once that is known: an error says what is not.
+    pub fn limited(&mut self) -> Result<(), LimitError> {
+        match self.confined.as_mut().map(Confined::settle) {
+            Some(Ok(group)) => group.lacking().map_or(Ok(()), |error| Err(error.clone())),
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the host has killed processes of it for lack of memory; known at its end.
+    pub fn starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Change what its processes may use of the host.
+    pub fn limit(&mut self, limits: &HostLimits) -> Result<(), LimitError> {
+        match (self.confined.as_mut().map(Confined::settle), self.size) {
+            (Some(group), Some(size)) => group?.set(&size.bounds(limits)),
+            _ => Ok(()),
+        }
+    }
+
     /// The VMM process.
     pub fn pid(&self) -> i32 {
         self.vmm.pid()
@@ -299,6 +340,10 @@ impl Machine {
 
     /// Wait for the VMM process and for its children, which die with it.
     fn reap(&mut self) -> io::Result<End> {
+        // Whoever still moves its processes knows them by numbers, which are free afterwards.
+        if let Some(confined) = &mut self.confined {
+            let _ = confined.settle();
+        }
         let status = self.vmm.wait()?;
         for child in self.children.drain(..) {
             let mut fds = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
@@ -307,7 +352,20 @@ impl Machine {
                 Err(nix::errno::Errno::EINTR)
             ) {}
         }
+        if let Some(Ok(group)) = self.confined.take().as_mut().map(Confined::settle) {
+            self.starved |= group.out_of_memory();
+            group.remove();
+        }
         Ok(status)
+    }
+
+    /// Why it ended, given what it said itself.
+    fn reason(&self, said: StopReason) -> StopReason {
+        match said {
+            StopReason::PowerOff => said,
+            _ if self.starved => StopReason::HostMemory,
+            _ => said,
+        }
     }
 }
 

@@ -78,6 +78,8 @@ pub fn probe(
         initramfs: initramfs.to_owned(),
         disks: Vec::new(),
         disk_limits: IoLimits::default(),
+        network_limits: crate::RateLimits::default(),
+        host_limits: crate::HostLimits::default(),
         trace_boot: false,
         shares: Vec::new(),
         interfaces: Vec::new(),

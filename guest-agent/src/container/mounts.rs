@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use guest_agent::parse::mount_options::{self, attr};
 use guest_agent::protocol::runtime::Mount;
 use guest_agent::protocol::{ProvidedFile, ProvidedSocket, Share, Start, Tree, TreeSource};
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{Gid, Uid, fchown};
 
@@ -21,11 +21,12 @@ use super::copy_up;
 use super::relay::SOCKETS;
 use super::root::{Kind, Root};
 use crate::error::{Result, guest, invalid, reason};
+use crate::storage::filesystem::NewMount;
 use crate::storage::{TREES, filesystem};
-use crate::sys::mount::{attach, attach_at, clone_tree, set_attributes};
+use crate::sys::mount::{attach, bind, clone_tree, set_attributes};
 
 /// Where provided files live until they are bound; the agent's tree only.
-const FILES: &std::ffi::CStr = c"/files";
+const FILES: &str = "/files";
 
 /// What later steps need of the mounts.
 #[derive(Debug, Default)]
@@ -72,25 +73,23 @@ pub fn perform(start: &Start, root: &Root) -> Result<Mounted> {
 
     let mut mounted = Mounted::default();
     let mut tags = BTreeMap::new();
-    let files = write_files(&start.files)?;
+    write_files(&start.files)?;
     for (destination, source) in &all {
         match source {
             Source::Virtual(mount) => {
-                let fd = virtual_mount(mount, root)?;
+                virtual_mount(mount, root)?;
                 if destination == Path::new("/dev/pts") {
-                    mounted.devpts = Some(fd);
+                    let devpts = root.lookup(destination);
+                    let devpts = devpts.map_err(|e| guest("cannot open /dev/pts", reason(e)))?;
+                    mounted.devpts = Some(devpts);
                 }
             }
             Source::Share(share) => share_mount(share, root, &mut tags)?,
             Source::Tree(tree) => tree_mount(tree, root)?,
             Source::File(index, file) => {
-                let source = match &files {
-                    Some(files) => files.lookup(Path::new(&index.to_string())),
-                    None => Err(Errno::ENOENT),
-                };
-                let source = source.map_err(|e| guest("cannot open a provided file", reason(e)))?;
-                let tree = clone(&source, false, &file.path)?;
-                place(&tree, root, Path::new(&file.path), Kind::File)?;
+                let (target, _) = root.ensure(Path::new(&file.path), Kind::File)?;
+                bind(&provided(*index), target.as_fd())
+                    .map_err(|e| guest(format!("cannot bind-mount {}", file.path), reason(e)))?;
             }
             Source::Socket(socket) => {
                 let missing =
@@ -138,7 +137,7 @@ fn place(tree: &OwnedFd, root: &Root, destination: &Path, kind: Kind) -> Result<
     })
 }
 
-fn virtual_mount(mount: &Mount, root: &Root) -> Result<OwnedFd> {
+fn virtual_mount(mount: &Mount, root: &Root) -> Result<()> {
     let destination = &mount.destination;
     let options = mount_options::parse(&mount.options);
     let (target, existed) = root.ensure(destination, Kind::Directory)?;
@@ -167,23 +166,24 @@ fn virtual_mount(mount: &Mount, root: &Root) -> Result<OwnedFd> {
             )));
         }
     };
-    let source = mount.source.as_deref().unwrap_or(fstype);
-    let fd = filesystem::mount(fstype, source, data, options.attributes)?;
-    attach(&fd, target.as_fd()).map_err(|e| {
-        guest(
-            format!("cannot mount on {}", destination.display()),
-            reason(e),
-        )
-    })?;
+    let new = NewMount {
+        fstype,
+        source: mount.source.as_deref().unwrap_or(fstype),
+        options: &data,
+        attributes: options.attributes,
+    };
+    new.on(target.as_fd())?;
     if let Some(propagation) = options.propagation {
-        set_attributes(fd.as_fd(), 0, propagation.flag, propagation.recursive).map_err(|e| {
-            guest(
-                format!("cannot set propagation of {}", destination.display()),
-                reason(e),
-            )
-        })?;
+        let failed = |e| {
+            let path = destination.display();
+            guest(format!("cannot set propagation of {path}"), reason(e))
+        };
+        // The mount that is now there.
+        let mounted = root.lookup(destination).map_err(failed)?;
+        set_attributes(mounted.as_fd(), 0, propagation.flag, propagation.recursive)
+            .map_err(failed)?;
     }
-    Ok(fd)
+    Ok(())
 }
 
 fn share_mount(share: &Share, root: &Root, tags: &mut BTreeMap<String, Root>) -> Result<()> {
@@ -262,30 +262,39 @@ fn tree_mount(tree: &Tree, root: &Root) -> Result<()> {
     place(&mounted, root, Path::new(&tree.destination), kind)
 }
 
+/// Where a provided file is until it is bound.
+fn provided(index: usize) -> PathBuf {
+    PathBuf::from(format!("{FILES}/{index}"))
+}
+
 /// Writes the provided files into a tmpfs of their own, named by their index.
-fn write_files(files: &[ProvidedFile]) -> Result<Option<Root>> {
+fn write_files(files: &[ProvidedFile]) -> Result<()> {
     if files.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    let tmpfs = filesystem::mount("tmpfs", "tmpfs", [("mode", Some("755"))], 0)?;
-    attach_at(&tmpfs, FILES).map_err(|e| guest("cannot attach the provided files", reason(e)))?;
+    let place = NewMount {
+        fstype: "tmpfs",
+        source: "tmpfs",
+        options: &[("mode", Some("755"))],
+        attributes: 0,
+    };
+    place.at(&CString::new(FILES).unwrap_or_default())?;
     for (index, file) in files.iter().enumerate() {
         let failed = |e: std::io::Error| guest(format!("cannot write {}", file.path), e);
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(file.mode & 0o7777);
-        let fd = openat(
-            &tmpfs,
-            index.to_string().as_str(),
-            flags,
-            Mode::from_bits_truncate(0o600),
-        )
-        .map_err(|e| failed(e.into()))?;
-        let (owner, group) = (Uid::from_raw(file.uid), Gid::from_raw(file.gid));
-        fchown(&fd, Some(owner), Some(group)).map_err(|e| failed(e.into()))?;
-        fchmod(&fd, mode).map_err(|e| failed(e.into()))?;
-        std::fs::File::from(fd)
-            .write_all(&file.content)
+        let mut written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(provided(index))
             .map_err(failed)?;
+        if (file.uid, file.gid) != (0, 0) {
+            let (owner, group) = (Uid::from_raw(file.uid), Gid::from_raw(file.gid));
+            fchown(&written, Some(owner), Some(group)).map_err(|e| failed(e.into()))?;
+        }
+        // Changing the owner would take some of these bits away.
+        let mode = Mode::from_bits_truncate(file.mode & 0o7777);
+        fchmod(&written, mode).map_err(|e| failed(e.into()))?;
+        written.write_all(&file.content).map_err(failed)?;
     }
-    Ok(Some(Root::from_fd(tmpfs)))
+    Ok(())
 }

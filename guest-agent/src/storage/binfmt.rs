@@ -10,9 +10,9 @@ use guest_agent::parse::binfmt::registration;
 use guest_agent::protocol::{BinfmtRule, BlockDevice};
 
 use super::devices::Devices;
+use super::filesystem::NewMount;
 use super::{EMULATORS, filesystem};
 use crate::error::{Result, guest, invalid};
-use crate::sys::mount::attach_at;
 
 const BINFMT: &std::ffi::CStr = c"/proc/sys/fs/binfmt_misc";
 
@@ -26,8 +26,7 @@ pub fn register(
         return Ok(());
     }
     let image = image.ok_or_else(|| invalid("binfmt rules need an emulators image"))?;
-    let mount = filesystem::mount("erofs", &devices.node(image)?, [("ro", None)], 0)?;
-    attach_at(&mount, EMULATORS).map_err(|e| guest("cannot attach the emulators image", e))?;
+    NewMount::image(&devices.node(image)?).at(EMULATORS)?;
     filesystem::mount_at("binfmt_misc", BINFMT)?;
 
     let mut register = OpenOptions::new()

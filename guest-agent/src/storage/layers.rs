@@ -9,10 +9,11 @@ use guest_agent::protocol::Storage;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::Mode;
 use nix::unistd::{mkdir, syncfs};
 
 use super::devices::Devices;
+use super::filesystem::NewMount;
 use super::{LAYERS, MERGED, WRITABLE, filesystem};
 use crate::error::{Result, guest, invalid};
 use crate::sys;
@@ -55,11 +56,10 @@ pub fn assemble(storage: &Storage, devices: &Devices, read_only: bool) -> Result
     }
     let mut lower = Vec::with_capacity(storage.layers.len());
     for (index, layer) in storage.layers.iter().enumerate() {
-        let mount = filesystem::mount("erofs", &devices.node(layer)?, [("ro", None)], 0)?;
         let path = format!("{LAYERS}/{}", index + 1);
         make_directory(&path)?;
         let target = std::ffi::CString::new(path.as_str()).unwrap_or_default();
-        attach_at(&mount, &target).map_err(|e| guest(format!("cannot attach layer {path}"), e))?;
+        NewMount::image(&devices.node(layer)?).at(&target)?;
         lower.push(path);
     }
     if lower.is_empty() {
@@ -70,36 +70,35 @@ pub fn assemble(storage: &Storage, devices: &Devices, read_only: bool) -> Result
 
     let upper = storage.writable.is_some() || !read_only;
     if let Some(disk) = &storage.writable {
-        // The host hands out a finished file system: initialising its inode tables in the
-        // background would only write zeros over zeros.
-        let options = [("noinit_itable", None)];
-        attach_writable(&filesystem::mount(
-            "ext4",
-            &devices.node(disk)?,
-            options,
-            0,
-        )?)?;
-    } else if upper {
-        let tmpfs = filesystem::mount("tmpfs", "tmpfs", [("mode", Some("755"))], 0)?;
-        attach_writable(&tmpfs)?;
-    }
-    let root = if !upper && storage.layers.len() == 1 {
-        // overlayfs wants two layers or a writable one; a single layer is its own root.
-        filesystem::mount(
-            "erofs",
-            &devices.node(&storage.layers[0])?,
-            [("ro", None)],
-            0,
-        )?
-    } else {
-        let transient = storage.transient;
-        let first = Upper {
-            number: 0,
-            transient,
+        let disk = NewMount {
+            fstype: "ext4",
+            source: &devices.node(disk)?,
+            // The host hands out a finished file system: initialising its inode tables in the
+            // background would only write zeros over zeros.
+            options: &[("noinit_itable", None)],
+            attributes: 0,
         };
-        overlay(&lower, upper.then_some(first))?
-    };
-    attach_at(&root, MERGED).map_err(|e| guest("cannot attach the merged root", e))?;
+        attach_writable(disk)?;
+    } else if upper {
+        attach_writable(NewMount {
+            fstype: "tmpfs",
+            source: "tmpfs",
+            options: &[("mode", Some("755"))],
+            attributes: 0,
+        })?;
+    }
+    match storage.layers.as_slice() {
+        // overlayfs wants two layers or a writable one; a single layer is its own root.
+        [layer] if !upper => NewMount::image(&devices.node(layer)?).at(MERGED)?,
+        _ => {
+            let first = Upper {
+                number: 0,
+                transient: storage.transient,
+            };
+            let root = overlay(&lower, upper.then_some(first))?;
+            attach_at(&root, MERGED).map_err(|e| guest("cannot attach the merged root", e))?;
+        }
+    }
     Ok(Merged {
         on_disk: storage.writable.is_some(),
         lower,
@@ -148,19 +147,12 @@ fn work_directory(number: usize) -> String {
     }
 }
 
-fn attach_writable(root: &OwnedFd) -> Result<()> {
-    for name in ["upper", "work"] {
-        match mkdirat(root, name, DIRECTORY) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(e) => {
-                return Err(guest(
-                    format!("cannot create {name} on the writable layer"),
-                    e,
-                ));
-            }
-        }
+fn attach_writable(disk: NewMount<'_>) -> Result<()> {
+    disk.at(WRITABLE)?;
+    for path in [upper_directory(0), work_directory(0)] {
+        make_directory(&path)?;
     }
-    attach_at(root, WRITABLE).map_err(|e| guest("cannot attach the writable layer", e))
+    Ok(())
 }
 
 fn make_directory(path: &str) -> Result<()> {

@@ -2,9 +2,11 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::ptr;
 
 use nix::errno::Errno;
+use nix::mount::MsFlags;
 
 use super::check;
 
@@ -129,6 +131,15 @@ fn move_mount(
         )
     })?;
     Ok(())
+}
+
+/// Binds what a path of the caller's tree means on what `target` refers to, in one call where
+/// a detached copy takes three.
+pub fn bind(source: &Path, target: BorrowedFd<'_>) -> nix::Result<()> {
+    let none: Option<&str> = None;
+    // The kernel follows this link to the descriptor's own place and no further.
+    let target = format!("/proc/self/fd/{}", target.as_raw_fd());
+    nix::mount::mount(Some(source), target.as_str(), none, MsFlags::MS_BIND, none)
 }
 
 /// A detached copy of the mount tree at what `source` refers to, starting at it.

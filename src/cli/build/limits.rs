@@ -1,36 +1,23 @@
 //! Docker's flags about the limits of commands, and those that change nothing here.
 
-use crate::container::cpuset;
+use crate::cli::container::ProcessorFlags;
 use crate::container::options;
 use crate::container::record::Config;
 
 /// Limits of commands, and what changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Limits {
-    /// Processors of the host for the machines' processes, as in 0-2,4
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
+    #[command(flatten)]
+    processors: ProcessorFlags,
     /// A resource limit of commands, as in nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<String>,
     /// no-new-privileges; what turns a profile off changes nothing
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
-    /// Changes nothing: no cgroup is around a guest
+    /// Changes nothing: the group of a machine is where hull puts it
     #[arg(long, value_name = "NAME")]
     cgroup_parent: Option<String>,
-    /// Changes nothing: --cpus is the size of a step's guest
-    #[arg(long, value_name = "MICROSECONDS")]
-    cpu_period: Option<u64>,
-    /// Changes nothing: --cpus is the size of a step's guest
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
-    cpu_quota: Option<i64>,
-    /// Changes nothing: no cgroup is around a guest
-    #[arg(long, value_name = "N")]
-    cpu_shares: Option<u64>,
-    /// Changes nothing: no cgroup is around a guest
-    #[arg(long, value_name = "LIST")]
-    cpuset_mems: Option<String>,
     /// Changes nothing: a guest has no swap
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory_swap: Option<String>,
@@ -54,22 +41,19 @@ pub struct Limits {
 impl Limits {
     /// Puts what was said into the guests' configuration; sentences on what changes nothing.
     pub fn apply(&self, config: &mut Config) -> anyhow::Result<Vec<String>> {
-        if let Some(list) = &self.cpuset_cpus {
-            cpuset::check(list)?;
-            config.cpuset.clone_from(&self.cpuset_cpus);
-        }
+        config.cpuset = self.processors.cpuset()?;
+        config.processors = self.processors.asked()?;
+        config.cpus = config.processors.whole()?.unwrap_or(config.cpus);
         config.no_new_privileges = options::no_new_privileges(&self.security_opt)?;
         for spec in &self.ulimit {
             config.ulimits.push(crate::cli::container::ulimit(spec)?);
         }
-        const CGROUP: &str = "no cgroup is around a guest";
-        const CPUS: &str = "--cpus is the size of a step's guest";
         let given = [
-            (self.cgroup_parent.is_some(), "--cgroup-parent", CGROUP),
-            (self.cpu_period.is_some(), "--cpu-period", CPUS),
-            (self.cpu_quota.is_some(), "--cpu-quota", CPUS),
-            (self.cpu_shares.is_some(), "--cpu-shares", CGROUP),
-            (self.cpuset_mems.is_some(), "--cpuset-mems", CGROUP),
+            (
+                self.cgroup_parent.is_some(),
+                "--cgroup-parent",
+                "the group of a machine is where hull puts it",
+            ),
             (
                 self.memory_swap.is_some(),
                 "--memory-swap",

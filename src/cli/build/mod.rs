@@ -94,9 +94,6 @@ pub struct Args {
     /// Memory of a stage's guest, as in 512m or 2g
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
-    /// Processors of a stage's guest
-    #[arg(long, value_name = "N")]
-    cpus: Option<u32>,
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE")]
     shm_size: Option<String>,
@@ -342,7 +339,7 @@ fn guest(args: &Args, context: &Context) -> anyhow::Result<Config> {
     let engine = args.engine.map(|engine| engine.to_string());
     Ok(Config {
         memory: memory.map_or(Ok(build::DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
-        cpus: args.cpus.unwrap_or(1),
+        cpus: 1,
         shm_size: shm.map_or(Ok(DEFAULT_SHM), |text| units::parse_bytes(text))?,
         engine: engine.or_else(|| defaults.engine.clone()),
         emulation,

@@ -88,9 +88,6 @@ pub struct Flags {
     /// Memory of the guest, as in 512m or 2g
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// Processors of the guest
-    #[arg(long, value_name = "N")]
-    pub cpus: Option<f64>,
     /// Most processes at once
     #[arg(long, value_name = "N")]
     pub pids_limit: Option<i64>,
@@ -229,7 +226,6 @@ impl Flags {
                 .or(settings.defaults.isolation)
                 .unwrap_or_default(),
             memory: memory.map_or(Ok(options::DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
-            cpus: cpus(self.cpus.or(settings.defaults.cpus))?,
             pids_limit: self.pids_limit,
             read_only: self.read_only,
             tmpfs,
@@ -259,7 +255,7 @@ impl Flags {
             restart: self.restart.as_deref().unwrap_or_default().parse()?,
             ..Config::default()
         };
-        for sentence in self.limits.apply(&mut config)? {
+        for sentence in self.limits.apply(&mut config, settings.defaults.cpus)? {
             eprintln!("hull: {sentence}");
         }
         Ok(config)
@@ -319,10 +315,6 @@ fn split(spec: &str, separator: char) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-fn cpus(asked: Option<f64>) -> anyhow::Result<u32> {
-    options::whole_cpus(asked.unwrap_or(1.0))
-}
-
 /// `NAME=SOFT[:HARD]`.
 pub fn ulimit(spec: &str) -> anyhow::Result<(String, u64, u64)> {
     let wrong = || format!("invalid ulimit {spec:?}, use NAME=SOFT[:HARD]");
@@ -350,8 +342,6 @@ mod tests {
         for bad in ["nofile", "nofile=", "nofile=x", "nofile=3:2"] {
             assert!(ulimit(bad).is_err(), "{bad}");
         }
-        assert_eq!(cpus(Some(0.5)).unwrap(), 1);
-        assert!(cpus(Some(0.0)).is_err() && cpus(Some(f64::NAN)).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::container::cpuset;
+use crate::container::limits::Processors;
 use crate::container::options;
 use crate::container::record::Config;
 use crate::units;
@@ -12,15 +13,14 @@ use crate::units;
 /// Limits, and what changes nothing here.
 #[derive(Debug, Args)]
 pub struct LimitFlags {
-    /// Processors of the host that may run the guest, as in 0-3 or 0,2
-    #[arg(long, value_name = "LIST")]
-    pub cpuset_cpus: Option<String>,
-    /// With --cpu-quota another way to say --cpus
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub cpu_period: Option<u64>,
-    /// With --cpu-period another way to say --cpus
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
-    pub cpu_quota: Option<i64>,
+    #[command(flatten)]
+    pub processors: ProcessorFlags,
+    /// Most bytes a second that the container receives through each of its interfaces, as in 10m
+    #[arg(long, value_name = "RATE")]
+    pub network_receive_bps: Option<String>,
+    /// Most bytes a second that the container sends through each of its interfaces
+    #[arg(long, value_name = "RATE")]
+    pub network_send_bps: Option<String>,
     /// Size of the writable layer: size=16g
     #[arg(long, value_name = "size=SIZE")]
     pub storage_opt: Vec<String>,
@@ -65,36 +65,70 @@ pub struct LimitFlags {
     pub ignored: Ignored,
 }
 
+/// Processor time: kept by control groups of the host around the machine's processes.
+#[derive(Debug, Args)]
+pub struct ProcessorFlags {
+    /// Processors: the guest has so many whole ones, and no more time than that
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<f64>,
+    /// Processors of the host that may run the guest, as in 0-3 or 0,2
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes of the host for the guest, as in 0-1
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// With --cpu-quota another way to say --cpus
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_period: Option<u64>,
+    /// With --cpu-period another way to say --cpus
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub cpu_quota: Option<i64>,
+    /// Share of busy processors, beside 1024 of everybody else
+    #[arg(short, long, value_name = "N")]
+    pub cpu_shares: Option<u64>,
+}
+
+impl ProcessorFlags {
+    /// What was said.
+    pub fn asked(&self) -> anyhow::Result<Processors> {
+        let asked = Processors {
+            billionths: match self.cpus {
+                Some(count) => Processors::of(count)?.billionths,
+                None => None,
+            },
+            period: self.cpu_period.filter(|period| *period > 0),
+            // As docker: -1 and 0 are no quota.
+            quota: self
+                .cpu_quota
+                .and_then(|quota| u64::try_from(quota).ok())
+                .filter(|quota| *quota > 0),
+            shares: self.cpu_shares.filter(|shares| *shares > 0),
+            memory_nodes: self.cpuset_mems.clone(),
+        };
+        asked.check()?;
+        Ok(asked)
+    }
+
+    /// `--cpuset-cpus`.
+    pub fn cpuset(&self) -> anyhow::Result<Option<String>> {
+        if let Some(list) = &self.cpuset_cpus {
+            cpuset::check(list)?;
+        }
+        Ok(self.cpuset_cpus.clone())
+    }
+}
+
 /// Docker's options that change nothing, which is said on the standard error.
 #[derive(Debug, Args)]
 pub struct Ignored {
-    /// Changes nothing: no cgroup is around a guest
-    #[arg(short, long, value_name = "N")]
-    pub cpu_shares: Option<u64>,
-    /// Changes nothing: no cgroup is around a guest
-    #[arg(long, value_name = "LIST")]
-    pub cpuset_mems: Option<String>,
-    /// Changes nothing: no cgroup is around a guest
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub cpu_rt_period: Option<u64>,
-    /// Changes nothing: no cgroup is around a guest
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub cpu_rt_runtime: Option<u64>,
-    /// Changes nothing: no cgroup is around a guest
-    #[arg(long, value_name = "N")]
-    pub blkio_weight: Option<u16>,
-    /// Changes nothing: no cgroup is around a guest
+    #[command(flatten)]
+    pub updates: IgnoredUpdates,
+    /// Changes nothing: disks are limited with --device-read-bps and its like
     #[arg(long, value_name = "DEVICE:N")]
     pub blkio_weight_device: Vec<String>,
-    /// Changes nothing: no cgroup is around a guest
+    /// Changes nothing: the group of a machine is where hull puts it
     #[arg(long, value_name = "GROUP")]
     pub cgroup_parent: Option<String>,
-    /// Changes nothing: a guest has the memory of --memory
-    #[arg(long, value_name = "SIZE")]
-    pub memory_reservation: Option<String>,
-    /// Changes nothing: a guest has no swap
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    pub memory_swap: Option<String>,
     /// Changes nothing: a guest has no swap
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub memory_swappiness: Option<i64>,
@@ -111,7 +145,12 @@ pub struct Ignored {
 
 impl LimitFlags {
     /// Puts what was said into the configuration; sentences on what changes nothing.
-    pub fn apply(&self, config: &mut Config) -> anyhow::Result<Vec<String>> {
+    /// `default_cpus` is what the settings say.
+    pub fn apply(
+        &self,
+        config: &mut Config,
+        default_cpus: Option<f64>,
+    ) -> anyhow::Result<Vec<String>> {
         for (option, value) in [
             ("--ipc", &self.ipc),
             ("--pid", &self.pid),
@@ -123,13 +162,18 @@ impl LimitFlags {
         if let Some(driver) = self.volume_driver.as_deref().filter(|d| *d != "local") {
             bail!("volume driver {driver:?} is not there, use local");
         }
-        if let Some(list) = &self.cpuset_cpus {
-            cpuset::check(list)?;
-            config.cpuset.clone_from(&self.cpuset_cpus);
+        config.cpuset = self.processors.cpuset()?;
+        config.processors = self.processors.asked()?;
+        if config.processors.time().is_none()
+            && let Some(count) = default_cpus
+        {
+            config.processors.billionths = Processors::of(count)?.billionths;
         }
-        if let Some(cpus) = self.quota()? {
-            config.cpus = cpus;
-        }
+        config.cpus = config.processors.whole()?.unwrap_or(1);
+        config.network_limits = vmm::RateLimits {
+            received: network_rate(self.network_receive_bps.as_deref())?,
+            sent: network_rate(self.network_send_bps.as_deref())?,
+        };
         for option in &self.storage_opt {
             let size = option.strip_prefix("size=").with_context(|| {
                 format!("unknown storage option {option:?}, use size=SIZE, as in size=20g")
@@ -158,17 +202,12 @@ impl LimitFlags {
         }
         Ok(self.ignored.sentences())
     }
+}
 
-    /// `--cpu-quota` of `--cpu-period` as whole processors.
-    fn quota(&self) -> anyhow::Result<Option<u32>> {
-        let period = self.cpu_period.unwrap_or(100_000);
-        if !(1000..=1_000_000).contains(&period) {
-            bail!("invalid CPU period {period}, give between 1000 and 1000000 microseconds");
-        }
-        match self.cpu_quota {
-            None | Some(..=0) => Ok(None),
-            Some(quota) => options::whole_cpus(quota as f64 / period as f64).map(Some),
-        }
+fn network_rate(text: Option<&str>) -> anyhow::Result<Option<u64>> {
+    match text.map(units::parse_bytes).transpose()? {
+        Some(0) => bail!("invalid network rate 0, give one or more bytes a second, as in 10m"),
+        rate => Ok(rate),
     }
 }
 
@@ -194,28 +233,69 @@ fn count(text: &str) -> anyhow::Result<u64> {
     Ok(text.parse()?)
 }
 
-impl Ignored {
-    fn sentences(&self) -> Vec<String> {
-        const CGROUP: &str = "no cgroup is around a guest";
-        const SWAP: &str = "a guest has no swap";
-        let given = [
-            (self.cpu_shares.is_some(), "--cpu-shares", CGROUP),
-            (self.cpuset_mems.is_some(), "--cpuset-mems", CGROUP),
-            (self.cpu_rt_period.is_some(), "--cpu-rt-period", CGROUP),
-            (self.cpu_rt_runtime.is_some(), "--cpu-rt-runtime", CGROUP),
-            (self.blkio_weight.is_some(), "--blkio-weight", CGROUP),
-            (
-                !self.blkio_weight_device.is_empty(),
-                "--blkio-weight-device",
-                CGROUP,
-            ),
-            (self.cgroup_parent.is_some(), "--cgroup-parent", CGROUP),
+/// Those of them that `update` has too.
+#[derive(Debug, Args)]
+pub struct IgnoredUpdates {
+    /// Changes nothing: a machine gets no real time
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_rt_period: Option<u64>,
+    /// Changes nothing: a machine gets no real time
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_rt_runtime: Option<u64>,
+    /// Changes nothing: disks are limited with --device-read-bps and its like
+    #[arg(long, value_name = "N")]
+    pub blkio_weight: Option<u16>,
+    /// Changes nothing: a guest has the memory of --memory
+    #[arg(long, value_name = "SIZE")]
+    pub memory_reservation: Option<String>,
+    /// Changes nothing: a guest has no swap
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+}
+
+const REAL_TIME: &str = "a machine gets no real time";
+const WEIGHT: &str = "disks are limited with --device-read-bps and its like";
+const SWAP: &str = "a guest has no swap";
+
+/// A sentence for each option that was given, of those with a reason.
+fn told(options: &[(bool, &str, &str)]) -> Vec<String> {
+    let given = options.iter().filter(|(given, _, _)| *given);
+    given
+        .map(|(_, option, why)| format!("{option} changes nothing: {why}"))
+        .collect()
+}
+
+impl IgnoredUpdates {
+    /// Sentences on what was given.
+    pub fn sentences(&self) -> Vec<String> {
+        told(&[
+            (self.cpu_rt_period.is_some(), "--cpu-rt-period", REAL_TIME),
+            (self.cpu_rt_runtime.is_some(), "--cpu-rt-runtime", REAL_TIME),
+            (self.blkio_weight.is_some(), "--blkio-weight", WEIGHT),
             (
                 self.memory_reservation.is_some(),
                 "--memory-reservation",
                 "a guest has the memory of --memory",
             ),
             (self.memory_swap.is_some(), "--memory-swap", SWAP),
+        ])
+    }
+}
+
+impl Ignored {
+    fn sentences(&self) -> Vec<String> {
+        let mut sentences = self.updates.sentences();
+        sentences.extend(told(&[
+            (
+                !self.blkio_weight_device.is_empty(),
+                "--blkio-weight-device",
+                WEIGHT,
+            ),
+            (
+                self.cgroup_parent.is_some(),
+                "--cgroup-parent",
+                "the group of a machine is where hull puts it",
+            ),
             (
                 self.memory_swappiness.is_some(),
                 "--memory-swappiness",
@@ -231,9 +311,7 @@ impl Ignored {
                 "--oom-kill-disable",
                 "a guest's kernel kills for lack of memory",
             ),
-        ];
-        let told = given.iter().filter(|(given, _, _)| *given);
-        told.map(|(_, option, why)| format!("{option} changes nothing: {why}"))
-            .collect()
+        ]));
+        sentences
     }
 }

@@ -33,6 +33,7 @@ pub use exec::Exec;
 pub use export::Export;
 pub use flags::ulimit;
 pub use inspect::{Inspect, InspectContainers, run as inspect};
+pub use limits::ProcessorFlags;
 pub use logs::Logs;
 pub use pause::Pause;
 pub use port::Port;
@@ -97,7 +98,7 @@ pub enum Command {
     /// Show what containers use
     Stats(Stats),
     /// Change limits and restart policy of containers
-    Update(Update),
+    Update(Box<Update>),
     /// Write a container's file system as a tar archive
     Export(Export),
     /// Copy files between a container and the host

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::for_each;
 use crate::cli::context::Context;
 use crate::container::launch;
 use crate::container::lifecycle::{self, LifecycleError};
+use crate::container::members;
 
 /// Options of `stop` and `restart`.
 #[derive(Debug, Args)]
@@ -57,6 +59,9 @@ pub struct Rm {
     /// Remove the containers' anonymous volumes too
     #[arg(short, long)]
     volumes: bool,
+    /// Remove links, given as CONTAINER/ALIAS, instead of containers
+    #[arg(short, long, conflicts_with_all = ["force", "volumes"])]
+    link: bool,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -109,8 +114,27 @@ pub fn wait(args: &Wait, context: &Context) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// `CONTAINER/ALIAS`, as docker has it with a slash before it.
+fn unlink(name: &str, context: &Context) -> anyhow::Result<()> {
+    let parts = name.trim_start_matches('/').split_once('/');
+    let (container, alias) =
+        parts.with_context(|| format!("{name} names no link, use CONTAINER/ALIAS"))?;
+    let container = lifecycle::find(&context.store, container)?;
+    if !members::unlink(&context.store, &container, alias)? {
+        bail!("container {} has no link {alias}", container.name);
+    }
+    Ok(())
+}
+
 /// `rm`.
 pub fn rm(args: &Rm, context: &Context) -> anyhow::Result<ExitCode> {
+    if args.link {
+        return for_each(&args.containers, |name| {
+            unlink(name, context)?;
+            println!("{name}");
+            Ok(())
+        });
+    }
     for_each(&args.containers, |name| {
         let container = match lifecycle::find(&context.store, name) {
             Ok(container) => container,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::tree;
 use crate::cli::context::Context;
 use crate::cli::format::{Column, print, print_rows};
 use crate::human;
@@ -31,6 +32,9 @@ pub struct Args {
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
+    /// Show the images of all platforms below their name
+    #[arg(long, conflicts_with_all = ["quiet", "format", "digests"])]
+    tree: bool,
     /// Images of this name only
     #[arg(value_name = "REPOSITORY[:TAG]")]
     name: Option<String>,
@@ -73,6 +77,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         let mut ids: Vec<&str> = rows.iter().filter_map(|row| row["ID"].as_str()).collect();
         ids.dedup();
         print(&ids.iter().map(|id| format!("{id}\n")).collect::<String>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.tree {
+        tree::print(&rows)?;
         return Ok(ExitCode::SUCCESS);
     }
     let columns: Vec<Column> = COLUMNS

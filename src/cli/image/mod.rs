@@ -14,6 +14,7 @@ mod rmi;
 mod save;
 pub mod stack;
 mod tag;
+mod tree;
 
 use std::process::ExitCode;
 

@@ -13,8 +13,8 @@ pub struct Args {
     /// Force removal of the image
     #[arg(short, long)]
     force: bool,
-    /// Accepted and ignored: layers that nothing needs always go
-    #[arg(long, hide = true)]
+    /// Changes nothing: steps of builds stay until builder prune, and layers that nothing needs go
+    #[arg(long)]
     no_prune: bool,
     /// Which image, where the name stands for several platforms'
     #[arg(long, value_name = "OS/ARCH")]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
 
@@ -27,9 +27,21 @@ pub struct Create {
     /// The part of the subnet that containers get addresses of
     #[arg(long, value_name = "SUBNET")]
     ip_range: Option<Ipv4Net>,
+    /// An address that no container gets, for what is outside of hull
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    aux_address: Vec<String>,
+    /// Give IPv4 addresses: every network does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv4: Option<bool>,
     /// Give IPv6 addresses too; needs a --subnet for them
     #[arg(long)]
     ipv6: bool,
+    /// Driver of addresses: only default is there
+    #[arg(long, default_value = "default")]
+    ipam_driver: String,
+    /// Scope: only local is there
+    #[arg(long, default_value = "local")]
+    scope: String,
     /// Let nothing outside
     #[arg(long)]
     internal: bool,
@@ -52,6 +64,23 @@ pub fn run(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
     if args.driver != "bridge" {
         bail!("network driver {:?} is not there, use bridge", args.driver);
     }
+    if args.ipam_driver != "default" {
+        bail!(
+            "address driver {:?} is not there, use default",
+            args.ipam_driver
+        );
+    }
+    if args.scope != "local" {
+        bail!("scope {:?} is not there, use local", args.scope);
+    }
+    if args.ipv4 == Some(false) {
+        bail!("a network without IPv4 addresses is not there, leave out --ipv4=false");
+    }
+    let auxiliary = args.aux_address.iter().map(|text| {
+        let pair = text.split_once('=');
+        let parsed = pair.and_then(|(name, ip)| Some((name.to_owned(), ip.parse().ok()?)));
+        parsed.with_context(|| format!("invalid auxiliary address {text:?}, use NAME=ADDRESS"))
+    });
     let pair = |text: &String| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         (name.to_owned(), value.to_owned())
@@ -61,6 +90,7 @@ pub fn run(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
         subnets: args.subnet.clone(),
         gateways: args.gateway.clone(),
         range: args.ip_range,
+        auxiliary: auxiliary.collect::<anyhow::Result<_>>()?,
         ipv6: args.ipv6,
         internal: args.internal,
         labels: args.label.iter().map(pair).collect(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::context::Context;
-use crate::container::{lifecycle, members};
+use crate::container::{lifecycle, members, options};
 use crate::network::record::Attachment;
 
 /// Options of `network connect`.
@@ -21,6 +21,12 @@ pub struct Connect {
     /// IPv6 address on the network
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<Ipv6Addr>,
+    /// Make another container known by a name
+    #[arg(long, value_name = "CONTAINER[:ALIAS]")]
+    link: Vec<String>,
+    /// Option of docker's driver: accepted, without effect
+    #[arg(long, value_name = "NAME=VALUE")]
+    driver_opt: Vec<String>,
     /// The network
     #[arg(value_name = "NETWORK")]
     network: String,
@@ -53,7 +59,13 @@ pub fn connect(args: &Connect, context: &Context) -> anyhow::Result<ExitCode> {
         mac: None,
     };
     let container = lifecycle::find(&context.store, &args.container)?;
+    let links: Vec<_> = args.link.iter().map(|spec| options::link(spec)).collect();
     members::connect(&context.store, &container, &asked)?;
+    let linked = members::link(&context.store, &container, &links);
+    if linked.is_err() {
+        members::disconnect(&context.store, &container, &args.network)?;
+    }
+    linked?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -101,6 +101,7 @@ async fn serve(mut stream: UnixStream, hub: Rc<Hub>) {
             answer(&mut stream, stop::signal(&hub, signal, ends).await).await
         }
         Ok(ControlRequest::Pause(on)) => answer(&mut stream, stop::pause(&hub, on).await).await,
+        Ok(ControlRequest::Limit(limits)) => answer(&mut stream, stop::limit(&hub, &limits)).await,
         Ok(ControlRequest::Networks) => answer(&mut stream, network::refresh(&hub).await).await,
         Ok(ControlRequest::Kill) => {
             stop::kill_machine(&hub).await;

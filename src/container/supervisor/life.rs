@@ -150,9 +150,9 @@ impl Life {
                 hub: &self.hub,
                 kill_orders: &mut self.kill_orders,
             };
-            let end = run.follow(start, input).await;
+            let mut end = run.follow(start, input).await;
             let again = self.is_wanted_again(&end);
-            let machine = self.finish(&end, again).await;
+            let machine = self.finish(&mut end, again).await;
             if !again {
                 return Ending {
                     end: Some(end),
@@ -251,7 +251,7 @@ impl Life {
 
     /// Ends the machine and remembers how. What is never started again is returned while its
     /// memory is still being given back.
-    async fn finish(&mut self, end: &End, again: bool) -> Option<Machine> {
+    async fn finish(&mut self, end: &mut End, again: bool) -> Option<Machine> {
         let record = self.hub.record.clone();
         let auto_remove = record.get().config.auto_remove;
         let flush = !end.unstarted && !auto_remove && end.error.is_empty();
@@ -270,6 +270,7 @@ impl Life {
             } else {
                 machine.kill();
             }
+            end.exit.oom_killed |= machine.starved();
         }
         let network = self.hub.network.lock().await.take();
         if let Some(network) = network {

@@ -19,7 +19,7 @@ use super::probe;
 use crate::container::control::ControlReply;
 use crate::container::guest::{self, GuestError};
 use crate::container::record::{Container, now_ns};
-use crate::container::{id, logs};
+use crate::container::{id, limits, logs};
 use crate::events::Note;
 use crate::frames;
 use crate::store::Store;
@@ -74,10 +74,11 @@ impl Run<'_> {
         if let Err(end) = self.boot(&control).await {
             return end;
         }
-        let warnings = match self.connect().await {
+        let mut warnings = match self.connect().await {
             Ok(warnings) => warnings,
             Err(end) => return end,
         };
+        warnings.extend(self.unlimited());
         let (reader, writer) = match self.start(start, &control, warnings).await {
             Ok(halves) => halves,
             Err(end) => return end,
@@ -118,6 +119,12 @@ impl Run<'_> {
                 Err(End::unstarted(125, format!("the guest's agent was not ready after {seconds} s")))
             }
         }
+    }
+
+    /// What the user asked for that the host does not keep.
+    fn unlimited(&self) -> Option<String> {
+        let config = &self.hub.record.get().config;
+        limits::not_kept(config, self.hub.machine.borrow_mut().as_mut()?)
     }
 
     /// Waits for the networks, which were asked for when the guest began to boot.

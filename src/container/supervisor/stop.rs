@@ -60,6 +60,14 @@ pub async fn kill_machine(hub: &Hub) {
     let _ = progress.wait_for(|p| p.over).await;
 }
 
+/// Changes what the machine may use of the host; a later one gets it from the record.
+pub fn limit(hub: &Hub, limits: &vmm::HostLimits) -> Result<(), String> {
+    match hub.machine.borrow_mut().as_mut() {
+        Some(machine) => machine.limit(limits).map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
+}
+
 /// Sends a signal to the first process; one that is meant to end the container ends its
 /// restarts too.
 pub async fn signal(hub: &Hub, signal: i32, ends: bool) -> Result<(), String> {

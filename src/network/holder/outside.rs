@@ -138,7 +138,8 @@ impl Pasta {
                 "-g",
                 "169.254.2.2",
             ])
-            .args(["--no-dhcp", "--no-dhcpv6", "--no-ra", "--no-ndp"])
+            // It answers who asks for the way out; nobody asks for an address.
+            .args(["--no-dhcp", "--no-dhcpv6", "--no-ra"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

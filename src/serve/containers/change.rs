@@ -9,11 +9,13 @@ use serde_json::json;
 use super::asked::RestartPolicy;
 use super::attach::{MAIN, in_tokio};
 use crate::container::control::Attach;
+use crate::container::cpuset;
 use crate::container::filter::{self, Filter};
 use crate::container::launch::{self, LaunchError, RestartError};
 use crate::container::lifecycle::LifecycleError;
+use crate::container::limits::Processors;
 use crate::container::update::Update;
-use crate::container::{client, lifecycle, members, name as names, options, update as updates};
+use crate::container::{client, lifecycle, members, name as names, update as updates};
 use crate::serve::error::ApiError;
 use crate::serve::filters;
 use crate::serve::relay;
@@ -161,6 +163,11 @@ pub async fn rename(state: Shared, call: Call, name: String) -> Reply {
 struct Changes {
     memory: Option<i64>,
     nano_cpus: Option<i64>,
+    cpu_period: Option<i64>,
+    cpu_quota: Option<i64>,
+    cpu_shares: Option<i64>,
+    cpuset_cpus: Option<String>,
+    cpuset_mems: Option<String>,
     pids_limit: Option<i64>,
     restart_policy: Option<RestartPolicy>,
 }
@@ -168,7 +175,20 @@ struct Changes {
 /// `POST /containers/ID/update`.
 pub async fn update(state: Shared, mut call: Call, name: String) -> Reply {
     let asked: Changes = call.json().await?;
-    let cpus = asked.nano_cpus.filter(|count| *count > 0);
+    let number = |asked: Option<i64>| asked.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    let text = |asked: Option<String>| asked.filter(|text| !text.is_empty());
+    let processors = Processors {
+        billionths: number(asked.nano_cpus),
+        period: number(asked.cpu_period),
+        quota: number(asked.cpu_quota),
+        shares: number(asked.cpu_shares),
+        memory_nodes: text(asked.cpuset_mems),
+    };
+    processors.check()?;
+    let cpuset = text(asked.cpuset_cpus);
+    if let Some(list) = &cpuset {
+        cpuset::check(list).context("CpusetCpus")?;
+    }
     let policy = asked.restart_policy.filter(|policy| policy.name.is_some());
     let policy = policy.filter(|policy| policy.name.as_deref() != Some(""));
     let restart = policy.map(|policy| {
@@ -184,9 +204,8 @@ pub async fn update(state: Shared, mut call: Call, name: String) -> Reply {
             .memory
             .filter(|bytes| *bytes > 0)
             .map(i64::unsigned_abs),
-        cpus: cpus
-            .map(|billionths| options::whole_cpus(billionths as f64 / 1e9))
-            .transpose()?,
+        processors,
+        cpuset,
         pids_limit: asked.pids_limit.filter(|limit| *limit != 0),
         restart: restart.transpose()?,
     };

@@ -12,6 +12,7 @@ use super::connect;
 use crate::arch::Platform;
 use crate::container::cpuset;
 use crate::container::create::{self, FromImage};
+use crate::container::limits::Processors;
 use crate::container::mount::MountError;
 use crate::container::options;
 use crate::container::record::{Bind, Config};
@@ -129,7 +130,6 @@ fn configure(context: &Context, asked: Asked) -> anyhow::Result<(Config, Vec<Str
         emulation: options::emulation(context.settings())?,
         isolation: settings.isolation.unwrap_or_default(),
         memory,
-        cpus: cpus(&host, settings.cpus)?,
         pids_limit: host.pids_limit,
         read_only: host.readonly_rootfs.unwrap_or(false),
         tmpfs,
@@ -159,6 +159,8 @@ fn configure(context: &Context, asked: Asked) -> anyhow::Result<(Config, Vec<Str
         annotations: host.annotations.take().unwrap_or_default(),
         ..Config::default()
     };
+    config.processors = processors(&host, settings.cpus)?;
+    config.cpus = config.processors.whole()?.unwrap_or(1);
     limits(&host, &mut config)?;
     Ok((config, ignored(&host)))
 }
@@ -174,18 +176,20 @@ fn restart(host: &HostConfig) -> anyhow::Result<crate::container::restart::Polic
     })
 }
 
-fn cpus(host: &HostConfig, default: Option<f64>) -> anyhow::Result<u32> {
-    if let Some(billionths) = host.nano_cpus.filter(|count| *count > 0) {
-        return options::whole_cpus(billionths as f64 / 1e9);
+fn processors(host: &HostConfig, default: Option<f64>) -> anyhow::Result<Processors> {
+    let number = |asked: Option<i64>| asked.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    let mut asked = Processors {
+        billionths: number(host.nano_cpus),
+        period: number(host.cpu_period),
+        quota: number(host.cpu_quota),
+        shares: number(host.cpu_shares),
+        memory_nodes: host.cpuset_mems.clone().filter(|list| !list.is_empty()),
+    };
+    asked.check()?;
+    if let (None, Some(count)) = (asked.time(), default) {
+        asked.billionths = Processors::of(count)?.billionths;
     }
-    if let Some(quota) = host.cpu_quota.filter(|quota| *quota > 0) {
-        let period = host
-            .cpu_period
-            .filter(|period| *period > 0)
-            .unwrap_or(100_000);
-        return options::whole_cpus(quota as f64 / period as f64);
-    }
-    options::whole_cpus(default.unwrap_or(1.0))
+    Ok(asked)
 }
 
 fn ulimits(asked: Vec<Ulimit>) -> anyhow::Result<Vec<(String, u64, u64)>> {
@@ -260,6 +264,18 @@ fn limits(host: &HostConfig, config: &mut Config) -> anyhow::Result<()> {
         reads: rate(&host.blkio_device_read_iops),
         writes: rate(&host.blkio_device_write_iops),
     };
+    for (name, place) in [
+        (
+            "hull.network-receive-bps",
+            &mut config.network_limits.received,
+        ),
+        ("hull.network-send-bps", &mut config.network_limits.sent),
+    ] {
+        if let Some(rate) = config.annotations.get(name) {
+            let rate = units::parse_bytes(rate)?;
+            *place = Some(rate).filter(|rate| *rate > 0);
+        }
+    }
     Ok(())
 }
 
@@ -268,10 +284,8 @@ fn ignored(host: &HostConfig) -> Vec<String> {
     let some = |number: Option<i64>| number.is_some_and(|number| number != 0);
     let text = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let given = [
-        (some(host.cpu_shares), "CpuShares"),
         (some(host.memory_reservation), "MemoryReservation"),
         (some(host.memory_swap), "MemorySwap"),
-        (text(&host.cpuset_mems), "CpusetMems"),
         (text(&host.cgroup_parent), "CgroupParent"),
         (
             host.blkio_weight.is_some_and(|weight| weight > 0),
@@ -280,7 +294,7 @@ fn ignored(host: &HostConfig) -> Vec<String> {
         (host.oom_kill_disable.unwrap_or(false), "OomKillDisable"),
     ];
     let told = given.iter().filter(|(given, _)| *given);
-    told.map(|(_, name)| format!("{name} changes nothing: no cgroup is around a guest"))
+    told.map(|(_, name)| format!("{name} changes nothing: a guest is limited by its size"))
         .collect()
 }
 

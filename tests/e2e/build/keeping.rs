@@ -165,12 +165,8 @@ fn flags_about_limits_do_what_they_can() {
         done.code == 0 && done.stdout.contains("\n77\n"),
         "{done:#?}"
     );
-    for told in [
-        "--cpu-shares changes nothing",
-        "--memory-swap changes nothing",
-    ] {
-        assert!(done.stderr.contains(told), "{done:#?}");
-    }
+    let told = "hull: warning: --memory-swap changes nothing: a guest has no swap\n";
+    assert!(done.stderr.starts_with(told), "{done:#?}");
 }
 
 #[test]

@@ -233,3 +233,40 @@ fn links_follow_a_container_through_its_networks() {
     assert!(hosts().contains(&line), "{}", hosts());
     hull.ok(&["rm", "-f", linked]);
 }
+
+#[test]
+fn links_are_made_and_removed_while_a_container_runs() {
+    let hull = Hull::shared();
+    let net = Net::new(&hull, "link-later-net", &[]);
+    let target = ["--network", net.name, "--name", "link-later", "busybox"];
+    let target = hull.background(&[&target[..], &["sleep", "1000"]].concat());
+    let running = hull.background(&["busybox", "sleep", "1000"]);
+    let id = running.id.as_str();
+    let connect = [
+        "network",
+        "connect",
+        "--link",
+        "link-later:db",
+        net.name,
+        id,
+    ];
+    hull.ok(&connect);
+    let line = format!("{}\tdb", address(&hull, &target.id, net.name));
+    let hosts = || hull.ok(&["exec", id, "cat", "/etc/hosts"]);
+    assert!(hosts().contains(&line), "{}", hosts());
+    assert_eq!(hull.field(id, "{{len .HostConfig.Links}}"), "1");
+    let link = format!("{id}/db");
+    assert_eq!(hull.ok(&["rm", "--link", &link]), link);
+    assert!(!hosts().contains(&line), "{}", hosts());
+    let refused = hull.fails(&["rm", "--link", &link], 1);
+    assert!(refused.contains("has no link db"), "{refused}");
+    // Nothing is left of a connection whose link leads nowhere.
+    hull.ok(&["network", "disconnect", net.name, id]);
+    let wrong = ["network", "connect", "--link", "nobody:db", net.name, id];
+    assert!(hull.fails(&wrong, 1).contains("nobody"));
+    assert!(
+        !hull
+            .field(id, "{{json .NetworkSettings.Networks}}")
+            .contains(net.name)
+    );
+}

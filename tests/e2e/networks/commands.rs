@@ -125,3 +125,45 @@ fn unused_networks_are_pruned() {
         "bridge\nused"
     );
 }
+
+#[test]
+fn addresses_can_be_kept_free() {
+    let hull = Hull::shared();
+    let aux = [
+        "--subnet",
+        "10.79.0.0/24",
+        "--aux-address",
+        "router=10.79.0.2",
+    ];
+    let net = Net::new(&hull, "aux-net", &aux);
+    let config = "{{json (index .IPAM.Config 0).AuxiliaryAddresses}}";
+    let config = hull.ok(&["network", "inspect", "-f", config, net.name]);
+    assert_eq!(config, r#"{"router":"10.79.0.2"}"#);
+    let first = hull.background(&["--network", net.name, "busybox", "sleep", "1000"]);
+    assert_eq!(address(&hull, &first.id, net.name), "10.79.0.3");
+    let taken = [
+        "create",
+        "--network",
+        net.name,
+        "--ip",
+        "10.79.0.2",
+        "busybox",
+    ];
+    assert!(hull.fails(&taken, 125).contains("Address already in use"));
+    drop(first);
+    for (more, said) in [
+        (
+            ["--aux-address", "x=10.80.0.1"],
+            "does not belong to a subnet",
+        ),
+        (["--aux-address", "10.79.0.2"], "use NAME=ADDRESS"),
+        (["--ipam-driver", "other"], "use default"),
+        (["--scope", "swarm"], "use local"),
+    ] {
+        let refused = hull.fails(
+            &[&["network", "create"], &more[..], &["no-net"]].concat(),
+            1,
+        );
+        assert!(refused.contains(said), "{refused}");
+    }
+}

@@ -118,7 +118,14 @@ fn the_outside_is_reached_but_not_from_internal_networks() {
         ask(&hull, &[], &outside.address, "7000") == "far away"
     });
     assert_eq!(holders(&hull).len(), 2, "a holder and its pasta");
-    drop(keeper);
+    let six = Net::new(
+        &hull,
+        "six-out-net",
+        &["--ipv6", "--subnet", "fd00:7777::/64"],
+    );
+    let options = ["--network", six.name];
+    assert_eq!(ask(&hull, &options, Outside::ADDRESS6, "7000"), "far away");
+    drop((six, keeper));
     let net = Net::new(&hull, "inner-net", &["--internal"]);
     let said = ask(&hull, &["--network", net.name], &outside.address, "7000");
     assert!(said.starts_with("no: "), "{said}");
@@ -132,6 +139,7 @@ struct Outside {
 
 impl Outside {
     const NAMESPACE: &'static str = "hull-test-outside";
+    const ADDRESS6: &'static str = "fd00:1982::2";
 
     fn new() -> Self {
         let ip = |arguments: &str| {
@@ -149,10 +157,17 @@ impl Outside {
         assert!(ip(&format!(
             "-n {name} address add 198.18.77.2/24 dev eth0"
         )));
+        assert!(ip("address add fd00:1982::1/64 dev hull-outside nodad"));
+        assert!(ip(&format!(
+            "-n {name} address add {}/64 dev eth0 nodad",
+            Self::ADDRESS6
+        )));
         assert!(ip(&format!("-n {name} link set eth0 up")));
+        let both = "('', 7000), family=socket.AF_INET6, dualstack_ipv6=True";
+        let greeter = GREETER.replace("('', 7000)", both);
         let mut server = Command::new("ip")
             .args([
-                "netns", "exec", name, "python3", "-u", "-c", GREETER, "far away",
+                "netns", "exec", name, "python3", "-u", "-c", &greeter, "far away",
             ])
             .stdout(std::process::Stdio::piped())
             .spawn()

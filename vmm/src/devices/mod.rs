@@ -15,6 +15,7 @@ mod queue;
 pub(crate) mod rng;
 #[cfg(test)]
 pub(crate) mod testing;
+mod throttle;
 pub(crate) mod vsock;
 
 use std::fs::File;

@@ -4,6 +4,7 @@
 //! in it but what the machine needs, no capabilities, no way to regain any, resource limits.
 //! Works for root and for ordinary users alike.
 
+mod cgroup;
 #[cfg(feature = "misbehave")]
 pub mod misbehave;
 mod namespaces;
@@ -11,6 +12,8 @@ mod privileges;
 mod root;
 mod seccomp;
 
+pub(crate) use cgroup::Confined;
+pub use cgroup::{LimitError, probe_limits, remove_limits};
 pub(crate) use namespaces::{become_nobody, unshare, unshare_for_files};
 pub(crate) use privileges::{Limits, drop_capabilities, keep_file_capabilities, limit};
 pub(crate) use root::{Root, RootFile};

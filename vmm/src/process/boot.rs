@@ -298,7 +298,8 @@ pub(super) fn devices(
     }
     for mac in &spec.interfaces {
         let own = poller.for_owner(device_owner(devices.len()));
-        devices.push(Box::new(Net::new(*mac, own)));
+        let net = Net::new(*mac, own).with_limits(spec.network_limits);
+        devices.push(Box::new(net.while_doing("make a timer")?));
     }
     if let Some(tracer) = trace::get() {
         let own = devices.iter().map(|device| device.kind());

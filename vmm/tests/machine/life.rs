@@ -160,6 +160,8 @@ pub fn as_user() -> ExitCode {
         disks: Vec::new(),
         interfaces: Vec::new(),
         disk_limits: vmm::IoLimits::default(),
+        network_limits: vmm::RateLimits::default(),
+        host_limits: vmm::HostLimits::default(),
         trace_boot: false,
         shares: vec![DirShare {
             tag: "data".to_owned(),

@@ -40,6 +40,8 @@ pub fn misbehave() -> ExitCode {
         kernel,
         disks: Vec::new(),
         disk_limits: vmm::IoLimits::default(),
+        network_limits: vmm::RateLimits::default(),
+        host_limits: vmm::HostLimits::default(),
         trace_boot: false,
         shares: Vec::new(),
         interfaces: Vec::new(),

@@ -113,6 +113,8 @@ pub fn config(name: &str) -> MachineConfig {
         initramfs: initramfs().to_owned(),
         disks: Vec::new(),
         disk_limits: vmm::IoLimits::default(),
+        network_limits: vmm::RateLimits::default(),
+        host_limits: vmm::HostLimits::default(),
         trace_boot: false,
         shares: Vec::new(),
         interfaces: Vec::new(),

@@ -1,59 +1,17 @@
-//! How much a disk may do in a second: budgets that requests draw on and time refills.
-//!
-//! A request is served when no budget is overdrawn and is charged afterwards, so that one
-//! larger than a whole budget is served too and paid for by waiting. Whatever waits, waits in
-//! the guest's queue; a timer says when to go on.
+//! How much a disk may do in a second, in bytes and in requests. What must wait, waits in the
+//! guest's queue.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use super::super::throttle::{Budget, Timer};
 use super::request::Served;
 use crate::IoLimits;
 use crate::poll::Poller;
 
 /// The timer's token at the poller.
 const TIMER: u32 = 0;
-
-/// What an idle disk may save up: a part of what it may do in a second.
-const SAVED: f64 = 0.1;
-
-/// Something that may happen so many times a second.
-#[derive(Debug)]
-struct Budget {
-    per_second: f64,
-    left: f64,
-    filled: Instant,
-}
-
-impl Budget {
-    fn new(per_second: u64, now: Instant) -> Self {
-        let per_second = per_second.max(1) as f64;
-        Self {
-            per_second,
-            left: per_second * SAVED,
-            filled: now,
-        }
-    }
-
-    fn refill(&mut self, now: Instant) {
-        let time = now.duration_since(self.filled).as_secs_f64();
-        self.left = (self.left + time * self.per_second).min(self.per_second * SAVED);
-        self.filled = now;
-    }
-
-    /// The time until it is not overdrawn.
-    fn wait(&self) -> Duration {
-        if self.left >= 0.0 {
-            return Duration::ZERO;
-        }
-        // A budget of one byte in a second can be overdrawn for long, but not for ever.
-        Duration::from_secs_f64((-self.left / self.per_second).min(3600.0))
-    }
-}
 
 /// The limits of a disk.
 #[derive(Debug)]
@@ -97,7 +55,7 @@ impl Budgets {
     fn charge(&mut self, served: Served) {
         let charge = |budget: &mut Option<Budget>, amount: u64| {
             if let Some(budget) = budget {
-                budget.left -= amount as f64;
+                budget.charge(amount);
             }
         };
         charge(&mut self.read_bytes, served.read);
@@ -111,7 +69,7 @@ impl Budgets {
 #[derive(Debug)]
 pub(crate) struct Throttle {
     budgets: Budgets,
-    timer: TimerFd,
+    timer: Timer,
 }
 
 impl Throttle {
@@ -120,12 +78,9 @@ impl Throttle {
         if *limits == IoLimits::default() {
             return Ok(None);
         }
-        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        poller.watch(timer.as_fd(), TIMER)?;
         Ok(Some(Self {
             budgets: Budgets::new(limits, Instant::now()),
-            timer,
+            timer: Timer::new(poller, TIMER)?,
         }))
     }
 
@@ -135,10 +90,7 @@ impl Throttle {
         if wait.is_zero() {
             return Ok(true);
         }
-        // A timer that is set to zero never fires.
-        let wait = wait.max(Duration::from_micros(1));
-        let expiration = Expiration::OneShot(TimeSpec::from_duration(wait));
-        self.timer.set(expiration, TimerSetTimeFlags::empty())?;
+        self.timer.set(wait)?;
         Ok(false)
     }
 
@@ -149,8 +101,7 @@ impl Throttle {
 
     /// The timer has fired.
     pub(super) fn fired(&self) {
-        // Fails only when it has not, which is as good.
-        let _ = self.timer.wait();
+        self.timer.fired();
     }
 }
 

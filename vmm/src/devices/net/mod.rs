@@ -19,7 +19,9 @@ use std::os::fd::AsFd;
 
 use virtio_bindings::virtio_net as net;
 
+use super::throttle::Throttle;
 use super::{Buffers, DeviceError, Memory, RING_FEATURES, VirtQueue, VirtioDevice, copy_config};
+use crate::RateLimits;
 use crate::poll::Poller;
 use header::{HEADER_LEN, Header};
 use tag::{ADDRESSES, TAG_LEN, Tag};
@@ -28,6 +30,10 @@ use tag::{ADDRESSES, TAG_LEN, Tag};
 const RX: usize = 0;
 /// The queue that the guest fills.
 const TX: usize = 1;
+
+/// Tokens of the timers, beyond those of TAP devices.
+const RECEIVE_AGAIN: u32 = 1 << 16;
+const SEND_AGAIN: u32 = RECEIVE_AGAIN + 1;
 
 /// The largest frame of an ordinary interface: 1500 bytes, with an address header and a tag.
 const SMALL_FRAME: usize = 1518;
@@ -65,6 +71,10 @@ pub(crate) struct Net {
     /// Without any, everything is dropped.
     cables: Vec<Cable>,
     features: u64,
+    /// What the guest may receive.
+    received: Option<Throttle>,
+    /// What it may send.
+    sent: Option<Throttle>,
 }
 
 /// A way out. Its tag is its token at the poller.
@@ -82,7 +92,20 @@ impl Net {
             poller,
             cables: Vec::new(),
             features: 0,
+            received: None,
+            sent: None,
         }
+    }
+
+    /// The interface with limits.
+    pub(crate) fn with_limits(mut self, limits: RateLimits) -> io::Result<Self> {
+        let throttle = |limit: Option<u64>, token| {
+            let limit = limit.map(|rate| Throttle::new(rate, &self.poller, token));
+            limit.transpose()
+        };
+        self.received = throttle(limits.received, RECEIVE_AGAIN)?;
+        self.sent = throttle(limits.sent, SEND_AGAIN)?;
+        Ok(self)
     }
 
     fn has(&self, feature: u64) -> bool {
@@ -127,6 +150,10 @@ impl Net {
         }
         queue.pause_kicks(memory)?;
         loop {
+            if !may_go_on(&mut self.received)? {
+                // The timer goes on with what waits.
+                break;
+            }
             match self.receive_one(tag, memory, queue)? {
                 Received::Frame => {}
                 // The TAP device tells when there is more, the guest need not.
@@ -203,6 +230,9 @@ impl Net {
         };
         let tag_len = gap.len();
         gap.write(&tag.bytes());
+        if let Some(throttle) = &mut self.received {
+            throttle.charge(len as u64);
+        }
         let mut left = HEADER_LEN + len + tag_len;
         let mut lengths = Vec::with_capacity(chains.len());
         for (_, capacity) in &chains {
@@ -226,9 +256,19 @@ impl Net {
     fn send(&mut self, memory: &Memory, queue: &mut VirtQueue) -> Result<(), DeviceError> {
         loop {
             queue.pause_kicks(memory)?;
-            while let Some(chain) = queue.pop(memory)? {
+            loop {
+                if !may_go_on(&mut self.sent)? {
+                    // The timer goes on with what waits, so the guest need not kick.
+                    return queue.notify(memory);
+                }
+                let Some(chain) = queue.pop(memory)? else {
+                    break;
+                };
                 let head = chain.head_index();
                 let (mut frame, _) = Buffers::of_chain(chain, memory)?;
+                if let Some(throttle) = &mut self.sent {
+                    throttle.charge(frame.len() as u64);
+                }
                 let mut header = [0; HEADER_LEN];
                 if frame.read(&mut header) == HEADER_LEN {
                     self.send_one(&mut frame, Header::of_guest(header));
@@ -268,6 +308,16 @@ impl Net {
                 _ => return,
             }
         }
+    }
+}
+
+/// Whether the next frame may pass; if not, a timer says when.
+fn may_go_on(throttle: &mut Option<Throttle>) -> Result<bool, DeviceError> {
+    match throttle {
+        Some(throttle) => throttle
+            .may_go_on()
+            .map_err(|errno| DeviceError::Host(errno.into())),
+        None => Ok(true),
     }
 }
 
@@ -338,9 +388,22 @@ impl VirtioDevice for Net {
         memory: &Memory,
         queues: &mut [VirtQueue],
     ) -> Result<(), DeviceError> {
-        match queues.get_mut(RX) {
-            Some(queue) => self.receive(Tag::of_token(token), memory, queue),
-            None => Ok(()),
+        let again = |throttle: &Option<Throttle>| {
+            if let Some(throttle) = throttle {
+                throttle.fired();
+            }
+        };
+        match token {
+            RECEIVE_AGAIN => again(&self.received),
+            SEND_AGAIN => again(&self.sent),
+            _ => {}
+        }
+        match (token, queues) {
+            (SEND_AGAIN, [_, queue, ..]) if queue.ready() => self.send(memory, queue),
+            (SEND_AGAIN, _) => Ok(()),
+            (RECEIVE_AGAIN, [queue, ..]) => self.receive_all(memory, queue),
+            (_, [queue, ..]) => self.receive(Tag::of_token(token), memory, queue),
+            (_, []) => Ok(()),
         }
     }
 

@@ -326,3 +326,50 @@ fn the_address_is_the_configuration() {
     device.read_config(0, &mut config);
     assert_eq!(config, [2, 3, 4, 5, 6, 7, 0, 0]);
 }
+
+/// A frame passes where a budget is not overdrawn, and whatever comes after it waits.
+#[test]
+fn what_is_beyond_the_limits_waits() {
+    let memory = memory();
+    let mut guest = Guest::new(&memory, FEATURES);
+    let limits = RateLimits {
+        received: Some(100),
+        sent: Some(100),
+    };
+    let spare = Net::new([2, 0, 0, 0, 0, 2], Poller::new().unwrap());
+    let device = std::mem::replace(&mut guest.device, spare);
+    guest.device = device.with_limits(limits).unwrap();
+    let mut received = vec![0; 2000];
+
+    guest.send([0; HEADER_LEN], &frame(1000, 1));
+    assert_eq!(guest.wire.read(&mut received).unwrap(), HEADER_LEN + 1000);
+    guest.tx.offer(&[Piece {
+        address: TX_AT,
+        len: (HEADER_LEN + 100) as u32,
+        writable: false,
+    }]);
+    for token in [None, Some(SEND_AGAIN)] {
+        // The timer's word alone is not believed.
+        let turned = guest.turn(|device, memory, queues| match token {
+            None => device.queue_event(TX, memory, queues),
+            Some(token) => device.fd_event(token, 0, memory, queues),
+        });
+        turned.unwrap();
+        assert_eq!(guest.tx.used(), None);
+        let nothing = guest.wire.read(&mut received).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    guest.offer(20);
+    for seed in [2, 3] {
+        let mut packet = vec![0; HEADER_LEN];
+        packet.extend(frame(1000, seed));
+        guest.wire.write_all(&packet).unwrap();
+    }
+    guest.poll();
+    assert_eq!(guest.receive().unwrap().1, frame(1000, 2));
+    guest
+        .turn(|device, memory, queues| device.fd_event(RECEIVE_AGAIN, 0, memory, queues))
+        .unwrap();
+    assert!(guest.receive().is_none());
+}
