@@ -35,7 +35,7 @@ HULLS = {
     "ContainerInspectResponse": {
         "Engine": {"type": "string"}, "SupervisorPid": {"type": "integer"}, "Warnings": {"type": "array"},
     },
-    "ContainerConfig": {name: {"type": "string"} for name in ("Emulation", "Isolation", "Platform")},
+    "ContainerConfig": {name: {"type": ["string", "null"]} for name in ("Emulation", "Isolation", "Platform")},
     "SystemInfo": {
         "DefaultEngine": {"type": "string"}, "RunDir": {"type": "string"}, "Kernels": {"type": "array"},
     },
