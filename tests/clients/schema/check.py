@@ -36,6 +36,7 @@ HULLS = {
         "Engine": {"type": "string"}, "SupervisorPid": {"type": "integer"}, "Warnings": {"type": "array"},
     },
     "ContainerConfig": {name: {"type": ["string", "null"]} for name in ("Emulation", "Isolation", "Platform")},
+    "HostConfig": {name: {"type": ["integer", "null"]} for name in ("NetworkReceiveBps", "NetworkSendBps")},
     "SystemInfo": {
         "DefaultEngine": {"type": "string"}, "RunDir": {"type": "string"}, "Kernels": {"type": "array"},
     },

@@ -100,7 +100,10 @@ const ROWS: &[(&str, &[(Compared, &str)])] = &[
             ),
             (Output, "ps -aq -f status=exited"),
             (Output, "ps -a -f label=of=rows --format '{{.Names}}'"),
-            (Output, "ps -s --format '{{.Names}} {{.Size}}'"),
+            (
+                Output,
+                "ps -a -s -f name=made --format '{{.Names}} {{.Size}}'",
+            ),
             (Output, "rm made"),
         ],
     ),
@@ -363,7 +366,7 @@ fn terminals_are_the_same() {
             own.get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         );
-        run(server.point(&mut command), &[])
+        outcome(server.point(&mut command).stdin(Stdio::null()))
     };
     let program = hull
         .command::<&str>(&[])
@@ -397,12 +400,13 @@ fn run(mut command: impl std::borrow::BorrowMut<Command>, words: &[String]) -> D
     std::io::Write::write_all(&mut input, b"typed\n").unwrap();
     std::io::Seek::rewind(&mut input).unwrap();
     let command: &mut Command = command.borrow_mut();
-    let output = command
-        .args(words)
-        .stdin(Stdio::from(input))
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| shape(&String::from_utf8_lossy(bytes));
+    outcome(command.args(words).stdin(Stdio::from(input)))
+}
+
+fn outcome(command: &mut Command) -> Done {
+    let output = command.output().unwrap();
+    // What `script` shows of the end of its own input is nobody's output.
+    let text = |bytes: &[u8]| shape(&String::from_utf8_lossy(bytes).replace("^@", ""));
     Done {
         code: output.status.code().unwrap_or(-1),
         stdout: text(&output.stdout),
