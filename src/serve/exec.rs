@@ -179,6 +179,7 @@ async fn start(state: Shared, mut call: Call, id: &str) -> Reply {
         stdout: exec.asked.attach_stdout.unwrap_or(false),
         stderr: exec.asked.attach_stderr.unwrap_or(false),
         keys: detach::parse_detach_keys(keys).map_err(|error| ApiError::bad(error.to_string()))?,
+        socket: false,
     };
     let feed = async move {
         match begin(&state, &exec, container, size).await {
@@ -187,7 +188,7 @@ async fn start(state: Shared, mut call: Call, id: &str) -> Reply {
             Err(error) => told(&error.message).await,
         }
     };
-    Ok(hijack::attach(call, terms, Vec::new(), feed))
+    hijack::attach(call, terms, Vec::new(), feed)
 }
 
 /// A shell with a terminal of this many rows and columns in a container, and its id.
