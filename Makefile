@@ -3,6 +3,7 @@
 #   make demo      build everything, start a registry with real images, run the main job
 #   make test      every test: unit, property, end to end in real guests
 #   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM
+#   make load      500 clients of hull serve for three minutes, and a kill of it in the middle
 #   make fuzz      search for bytes that break a device or a decoder (FUZZ_SECONDS=10 per target)
 #   make arm       hull for ARM boards, a static program, with its agent, kernel and emulators
 #   make build     target/release/hull with its agent, kernel and emulators
@@ -13,7 +14,7 @@
 #   make lint      formatting, clippy, shellcheck, dependencies
 #   make clean     remove target/ (kernels and images stay in the cache, ~/.cache/hull)
 
-.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm fuzz bench conformance lint clean
+.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm load fuzz bench conformance lint clean
 .NOTPARALLEL:
 
 step := @scripts/step
@@ -79,6 +80,10 @@ test-kvm: build arm
 	$(step) "Checking the tests' packages" scripts/setup demo test run
 	$(step) "Building the guest kernel x86_64" kernel-config/build --target x86_64 --output target/kernels
 	$(step) "Testing the kvm engine" tests/kvm/run
+
+load: build
+	$(step) "Checking the tests' packages" scripts/setup demo test
+	$(step) "Loading hull serve" scripts/load
 
 FUZZ_SECONDS ?= 10
 

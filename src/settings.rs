@@ -27,9 +27,6 @@ pub struct Settings {
     pub images: BTreeMap<String, ImageRule>,
     /// What an image may cost this machine.
     pub limits: Limits,
-    /// Who the user is at registries, where a client of the API says so; no file does.
-    #[serde(skip)]
-    pub logins: BTreeMap<String, Login>,
     /// What builds may keep.
     pub builds: Builds,
 }
@@ -51,25 +48,6 @@ impl Default for Builds {
             keep_bytes: 20 << 30,
             keep_days: 60,
         }
-    }
-}
-
-/// Who a user is at a registry.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Login {
-    /// A user with a password.
-    Password(String, String),
-    /// A token to get other tokens with.
-    Token(String),
-}
-
-impl std::fmt::Debug for Login {
-    /// Tells the kind only: secrets belong in no log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Password(..) => "Password(..)",
-            Self::Token(_) => "Token(..)",
-        })
     }
 }
 

@@ -167,6 +167,7 @@ fn build_all(
             Err(error) => return Err(error),
         }
     }
+    let lease = Lease::begin(store)?;
     let mut built = Vec::new();
     let mut used = BTreeSet::new();
     let mut steps = BTreeMap::new();
@@ -176,7 +177,7 @@ fn build_all(
             settings,
             options,
             report,
-            lease: Lease::begin(store)?,
+            lease: &lease,
             caches: &caches,
             images: used_images,
             platform: platform.clone(),
@@ -250,7 +251,7 @@ struct Builder<'a> {
     settings: &'a Settings,
     options: &'a Options,
     report: &'a dyn Report,
-    lease: Lease<'a>,
+    lease: &'a Lease<'a>,
     /// `--cache-from`.
     caches: &'a [cache::Cache],
     images: &'a Used,
@@ -285,6 +286,7 @@ impl Builder<'_> {
             return Ok(None);
         }
         if let Some(id) = self.store.built(step)?
+            && self.store.use_image(self.lease, &id)?
             && let Some(image) = crate::image::find(self.store, &id.to_string(), None)?
         {
             return Ok(Some(image));
@@ -292,7 +294,11 @@ impl Builder<'_> {
         for cache in self.caches {
             match cache.take(self.store, self.settings, step) {
                 Ok(None) => {}
-                Ok(Some(image)) => return Ok(Some(image)),
+                Ok(Some(image)) => {
+                    if self.store.use_image(self.lease, &image.id)? {
+                        return Ok(Some(image));
+                    }
+                }
                 Err(error @ ImageError::Store(_)) => return Err(error.into()),
                 Err(error) => {
                     let text = format!("[Warning] a cached step cannot be had: {error}");
@@ -341,14 +347,13 @@ impl Builder<'_> {
             false => PullPolicy::Missing,
         };
         let platform = platform.or(self.explicit.then_some(&self.platform));
-        Ok(ensure(
-            self.store,
-            self.settings,
-            name,
-            platform,
-            policy,
-            &Silent,
-        )?)
+        loop {
+            let image = ensure(self.store, self.settings, name, platform, policy, &Silent)?;
+            // A prune may have been quicker; then it is fetched again.
+            if self.store.use_image(self.lease, &image.id)? {
+                return Ok(image);
+            }
+        }
     }
 
     /// An image that was built, by its id.

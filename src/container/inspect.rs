@@ -24,16 +24,20 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
         .map(|port| (port.clone(), json!({})))
         .collect();
     let mounts = config.binds.iter().map(|bind| {
-        json!({
+        let mut mount = json!({
             "Type": if bind.volume.is_some() { "volume" } else { "bind" },
-            "Name": bind.volume,
-            "Driver": bind.volume.as_ref().map(|_| "local"),
             "Source": bind.source,
             "Destination": bind.target,
             "Mode": if bind.read_only { "ro" } else { "" },
             "RW": !bind.read_only,
             "Propagation": "rprivate",
-        })
+        });
+        // As docker: a directory of the host has no name.
+        if let Some(volume) = &bind.volume {
+            mount["Name"] = json!(volume);
+            mount["Driver"] = json!("local");
+        }
+        mount
     });
     let health = state.health.as_ref().map(|health| {
         let log = health.log.iter().map(|outcome| {

@@ -18,8 +18,8 @@ pub struct Pruned {
     pub freed: u64,
 }
 
-/// Removes images that no container uses: those without a name, or with `all` every one. An
-/// image that a build made another one of goes only after that one.
+/// Removes images that no container and no running build uses: those without a name, or with `all`
+/// every one. An image that a build made another one of goes only after that one.
 pub fn prune(
     store: &Store,
     filter: &Filter,
@@ -131,7 +131,9 @@ pub fn shrink_builds(
         let Some(image) = candidates.remove(&id) else {
             continue;
         };
-        store.remove_image(&id)?;
+        if !store.prune_image(&id)? {
+            continue;
+        }
         pruned.removed.extend(Removed::with_names(image));
         for layer in &image.layers {
             if let Some((count, size)) = layers.get_mut(layer) {
@@ -175,8 +177,10 @@ fn remove_where(
                 kept.push(image);
                 continue;
             }
-            store.remove_image(&image.id)?;
-            pruned.removed.extend(Removed::with_names(&image));
+            match store.prune_image(&image.id)? {
+                true => pruned.removed.extend(Removed::with_names(&image)),
+                false => kept.push(image),
+            }
         }
         // What was only a parent may be next.
         if pruned.removed.len() == before {

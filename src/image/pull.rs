@@ -5,29 +5,29 @@
 //! each verifying, converting and storing its layer while the bytes arrive. The image gets its
 //! row and its name last, so that what is visible is always whole.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
+mod ask;
+mod fetch;
+mod resolve;
+
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
 use super::assemble::{self, Parts};
-use super::convert::{self, Expected};
 use super::digest::Digest;
 use super::error::ImageError;
 use super::local::{self, Image};
-use super::manifest::{self, Blob, Config, Document, Manifest};
-use super::parallel::{self, Stop};
+use super::manifest;
 use super::progress::{Progress, Step};
 use super::reference::Reference;
-use super::registry::{Access, Endpoint, Fetched, RegistryError, Session, Source, endpoints};
+use super::registry::{Access, Credentials, Endpoint, RegistryError, Session, endpoints};
 use crate::arch::Platform;
 use crate::events::Note;
 use crate::settings::Settings;
 use crate::store::{Lease, NewNames, Store};
 
-/// How deep indexes may lie in indexes.
-const INDEX_DEPTH: u32 = 3;
+pub use ask::{index, tags, tags_as};
+use resolve::{Resolved, jobs};
 
 /// The outcome of a pull.
 #[derive(Debug, Clone)]
@@ -110,6 +110,18 @@ pub fn pull(
     platform: Option<&Platform>,
     progress: &dyn Progress,
 ) -> Result<Pulled, ImageError> {
+    pull_as(None, store, settings, reference, platform, progress)
+}
+
+/// The same as somebody in particular, and not as the user whose credentials docker keeps.
+pub fn pull_as(
+    credentials: Option<&Credentials>,
+    store: &Store,
+    settings: &Settings,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    progress: &dyn Progress,
+) -> Result<Pulled, ImageError> {
     let reference = reference.clone().with_default_tag();
     let shown = match reference.digest() {
         Some(_) => reference.canonical(),
@@ -127,7 +139,7 @@ pub fn pull(
         runtime,
     };
     let mut errors = Vec::new();
-    for endpoint in endpoints(&task.reference, settings) {
+    for endpoint in endpoints(&task.reference, settings, credentials) {
         match task.pull_from(&endpoint) {
             Ok(pulled) => {
                 progress.line(&format!("Digest: {}", pulled.digest));
@@ -164,7 +176,7 @@ pub fn pull_nameless(
         runtime: runtime()?,
     };
     let mut errors = Vec::new();
-    for endpoint in endpoints(reference, settings) {
+    for endpoint in endpoints(reference, settings, None) {
         match task.pull_from(&endpoint) {
             Ok(pulled) => return Ok(pulled.image),
             Err(error) if error.is_local() => return Err(error),
@@ -172,49 +184,6 @@ pub fn pull_nameless(
         }
     }
     Err(most_telling(errors).unwrap_or_else(|| local::not_found(&reference.to_string())))
-}
-
-/// The document that a registry has under a name; none when it has none.
-pub fn index(settings: &Settings, reference: &Reference) -> Result<Option<Vec<u8>>, ImageError> {
-    let runtime = runtime()?;
-    let mut errors = Vec::new();
-    for endpoint in endpoints(reference, settings) {
-        let found = runtime.block_on(async {
-            let session = Session::open(&endpoint, reference, Access::Pull).await?;
-            let limit = settings.limits.manifest_bytes;
-            session.manifest(reference, limit).await
-        });
-        match found {
-            Ok(found) => return Ok(Some(found.bytes)),
-            Err(RegistryError::ManifestUnknown { .. }) => {}
-            Err(error) => errors.push(error.into()),
-        }
-    }
-    most_telling(errors).map_or(Ok(None), Err)
-}
-
-/// Every tag that a registry has of this repository.
-pub fn tags(settings: &Settings, repository: &Reference) -> Result<Vec<Reference>, ImageError> {
-    const MOST: usize = 10_000;
-    let runtime = runtime()?;
-    let mut errors = Vec::new();
-    for endpoint in endpoints(repository, settings) {
-        let listed = runtime.block_on(async {
-            let session = Session::open(&endpoint, repository, Access::Pull).await?;
-            session.tags(MOST, settings.limits.manifest_bytes).await
-        });
-        match listed {
-            Ok(tags) => {
-                let name = repository.canonical_name();
-                return tags
-                    .iter()
-                    .map(|tag| Ok(format!("{name}:{tag}").parse()?))
-                    .collect();
-            }
-            Err(error) => errors.push(error.into()),
-        }
-    }
-    Err(most_telling(errors).unwrap_or_else(|| local::not_found(&repository.to_string())))
 }
 
 /// The threads that talk to the network for as long as a pull or push lasts.
@@ -249,22 +218,6 @@ struct Task<'a> {
     runtime: Runtime,
 }
 
-/// What the registry has under the reference, for one platform.
-struct Resolved {
-    top: Digest,
-    document: Fetched,
-    manifest: Manifest,
-    config: Vec<u8>,
-    parsed: Config,
-    /// The platform that an index lists the image under.
-    listed: Option<Platform>,
-}
-
-struct Job {
-    blob: Blob,
-    diff_id: Digest,
-}
-
 impl Task<'_> {
     fn pull_from(&self, endpoint: &Endpoint) -> Result<Pulled, ImageError> {
         let session =
@@ -296,123 +249,6 @@ impl Task<'_> {
         }
         self.fetch_layers(&session, &lease, missing)?;
         self.finish(&lease, resolved)
-    }
-
-    /// Finds the manifest for the platform, and its configuration.
-    async fn resolve(&self, session: &Session) -> Result<Resolved, ImageError> {
-        let limits = &self.settings.limits;
-        let wanted = self
-            .platform
-            .cloned()
-            .unwrap_or_else(|| self.settings.platform());
-        let mut document = session
-            .manifest(&self.reference, limits.manifest_bytes)
-            .await?;
-        let top = document.digest;
-        let mut listed = None;
-        for _ in 0..=INDEX_DEPTH {
-            let entries = match manifest::parse(&document.bytes, document.media_type.as_deref())? {
-                Document::Index(entries) => entries,
-                Document::Manifest(found) => {
-                    manifest::check_layers(&found, limits.layers)?;
-                    let digest = found.config.digest;
-                    let config = match self.store.image(&digest)? {
-                        Some(image) => image.config,
-                        None => session.small_blob(&digest, limits.manifest_bytes).await?,
-                    };
-                    let parsed = manifest::parse_config(&config, found.layers.len())?;
-                    self.check_platform(&parsed.platform, listed.as_ref())?;
-                    return Ok(Resolved {
-                        top,
-                        document,
-                        manifest: found,
-                        config,
-                        parsed,
-                        listed,
-                    });
-                }
-            };
-            let entry = manifest::select(&entries, &wanted)?;
-            listed = entry.platform.clone().or(listed);
-            let reference = self.reference.at_digest(entry.manifest.digest);
-            document = session.manifest(&reference, limits.manifest_bytes).await?;
-        }
-        Err(ImageError::document(
-            "image manifest",
-            "indexes of indexes without an end",
-        ))
-    }
-
-    /// Refuses an image for another platform than was asked for, unless an index listed it.
-    fn check_platform(
-        &self,
-        actual: &Platform,
-        listed: Option<&Platform>,
-    ) -> Result<(), ImageError> {
-        match (self.platform, listed) {
-            (Some(wanted), None) if !actual.serves(wanted) => Err(ImageError::PlatformMismatch {
-                reference: self.reference.to_string(),
-                actual: Box::new(actual.clone()),
-                wanted: Box::new(wanted.clone()),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Fetches layers side by side; the first error stops all.
-    fn fetch_layers(
-        &self,
-        session: &Arc<Session>,
-        lease: &Lease<'_>,
-        jobs: Vec<Job>,
-    ) -> Result<(), ImageError> {
-        let threads = self.settings.limits.parallel_downloads;
-        parallel::run(threads, jobs, |job, stop| {
-            self.fetch_layer(session, lease, &job, stop)
-        })
-    }
-
-    fn fetch_layer(
-        &self,
-        session: &Arc<Session>,
-        lease: &Lease<'_>,
-        job: &Job,
-        stop: &Stop,
-    ) -> Result<(), ImageError> {
-        let (name, size) = (job.blob.digest.short(), job.blob.size);
-        let _lock = self.store.lock_digest(&job.blob.digest, || {
-            self.progress.layer(&name, Step::Waiting)
-        })?;
-        if self
-            .store
-            .claim_blob(lease, &job.blob.digest, &job.diff_id)?
-            .is_some()
-        {
-            self.progress.layer(&name, Step::AlreadyExists);
-            return Ok(());
-        }
-        self.progress.layer(&name, Step::Downloading(0, size));
-        let source = Source::fetch(self.runtime.handle(), Arc::clone(session), job.blob.clone());
-        let mut input = Watched {
-            source,
-            name: &name,
-            size,
-            done: 0,
-            stop,
-            progress: self.progress,
-        };
-        let limits = convert::limits(&self.settings.limits);
-        let expected = Expected {
-            blob: Some(&job.blob),
-            diff_id: Some(&job.diff_id),
-        };
-        let added = convert::add_layer(self.store, lease, &limits, &mut input, expected);
-        if let Some(failure) = input.source.take_failure() {
-            return Err(failure.into());
-        }
-        added?;
-        self.progress.layer(&name, Step::PullComplete);
-        Ok(())
     }
 
     /// Stores and names the image, all of whose layers are claimed.
@@ -461,58 +297,5 @@ impl Task<'_> {
             digest: resolved.top,
             is_new,
         })
-    }
-}
-
-/// Each layer once, with what it must contain.
-fn jobs(resolved: &Resolved) -> Result<Vec<Job>, ImageError> {
-    let mut seen = BTreeMap::new();
-    let mut jobs = Vec::new();
-    for (blob, diff_id) in resolved
-        .manifest
-        .layers
-        .iter()
-        .zip(&resolved.parsed.diff_ids)
-    {
-        match seen.insert(blob.digest, *diff_id) {
-            None => jobs.push(Job {
-                blob: blob.clone(),
-                diff_id: *diff_id,
-            }),
-            Some(before) if before == *diff_id => {}
-            Some(_) => {
-                return Err(ImageError::document(
-                    "image configuration",
-                    format!("it gives layer {} two contents", blob.digest.short()),
-                ));
-            }
-        }
-    }
-    Ok(jobs)
-}
-
-/// A layer as it arrives, telling how far it is and stopping when the others failed.
-struct Watched<'a> {
-    source: Source,
-    name: &'a str,
-    size: u64,
-    done: u64,
-    stop: &'a Stop,
-    progress: &'a dyn Progress,
-}
-
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.is_set() {
-            return Err(self.stop.error());
-        }
-        let count = self.source.read(buffer)?;
-        if self.source.take_retry() {
-            self.progress.layer(self.name, Step::Retrying);
-        }
-        self.done += count as u64;
-        self.progress
-            .layer(self.name, Step::Downloading(self.done, self.size));
-        Ok(count)
     }
 }

@@ -13,7 +13,7 @@ use super::manifest::{self, Document};
 use super::parallel;
 use super::progress::{Progress, Silent, Step};
 use super::reference::Reference;
-use super::registry::{Access, Content, Endpoint, Session, endpoints};
+use super::registry::{Access, Content, Credentials, Endpoint, Session, endpoints};
 use crate::arch::Platform;
 use crate::events::Note;
 use crate::settings::Settings;
@@ -23,6 +23,18 @@ use crate::store::{Store, StoreError};
 /// stands for images of several platforms and none is asked for, all of them go, with an index.
 /// The digest of the manifest or index comes back.
 pub fn push(
+    store: &Store,
+    settings: &Settings,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    progress: &dyn Progress,
+) -> Result<Digest, ImageError> {
+    push_as(None, store, settings, reference, platform, progress)
+}
+
+/// The same as somebody in particular, and not as the user whose credentials docker keeps.
+pub fn push_as(
+    credentials: Option<&Credentials>,
     store: &Store,
     settings: &Settings,
     reference: &Reference,
@@ -41,7 +53,7 @@ pub fn push(
     ));
     let images = images(store, &reference, platform)?;
     let runtime = super::pull::runtime()?;
-    let session = open(&runtime, settings, &reference)?;
+    let session = open(&runtime, settings, &reference, credentials)?;
     let pusher = Pusher {
         store,
         runtime: &runtime,
@@ -79,7 +91,7 @@ pub fn push_index(
         ));
     };
     let runtime = super::pull::runtime()?;
-    let session = open(&runtime, settings, reference)?;
+    let session = open(&runtime, settings, reference, None)?;
     let pusher = Pusher {
         store,
         runtime: &runtime,
@@ -100,8 +112,9 @@ fn open(
     runtime: &Runtime,
     settings: &Settings,
     reference: &Reference,
+    credentials: Option<&Credentials>,
 ) -> Result<Session, ImageError> {
-    let origin = endpoints(reference, settings)
+    let origin = endpoints(reference, settings, credentials)
         .into_iter()
         .find(|it| it.is_origin);
     let origin: Endpoint = origin.ok_or_else(|| local::not_found(&reference.to_string()))?;

@@ -4,6 +4,7 @@ use std::env;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -28,6 +29,16 @@ pub fn listener() -> io::Result<Option<UnixListener>> {
     let descriptor = unsafe { OwnedFd::from_raw_fd(FIRST) };
     fcntl(descriptor.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     let listener = UnixListener::from(descriptor);
-    listener.local_addr()?;
+    let address = listener.local_addr()?;
+    if let Some(path) = address.as_pathname() {
+        // The socket is worth all that its owner may do, and systemd's own default is anybody's.
+        let mode = path.symlink_metadata()?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(io::Error::other(format!(
+                "{} is open to others, set SocketMode=0600",
+                path.display()
+            )));
+        }
+    }
     Ok(Some(listener))
 }

@@ -29,6 +29,9 @@ use crate::events::Note;
 /// Processes that are remembered; the oldest that has ended, or else the oldest, goes.
 const REMEMBERED: usize = 4096;
 
+/// What a terminal begins with: the shell that people like better, where there is one.
+const SHELL: &str = "command -v bash > /dev/null 2>&1 && exec bash; exec sh";
+
 /// All processes of `exec`.
 #[derive(Debug, Default)]
 pub struct Execs(Mutex<VecDeque<Arc<Exec>>>);
@@ -176,6 +179,7 @@ async fn start(state: Shared, mut call: Call, id: &str) -> Reply {
         stdout: exec.asked.attach_stdout.unwrap_or(false),
         stderr: exec.asked.attach_stderr.unwrap_or(false),
         keys: detach::parse_detach_keys(keys).map_err(|error| ApiError::bad(error.to_string()))?,
+        socket: false,
     };
     let feed = async move {
         match begin(&state, &exec, container, size).await {
@@ -184,7 +188,7 @@ async fn start(state: Shared, mut call: Call, id: &str) -> Reply {
             Err(error) => told(&error.message).await,
         }
     };
-    Ok(hijack::attach(call, terms, Vec::new(), feed))
+    hijack::attach(call, terms, Vec::new(), feed)
 }
 
 /// A shell with a terminal of this many rows and columns in a container, and its id.
@@ -203,8 +207,8 @@ pub async fn shell(
                 attach_stdout: Some(true),
                 attach_stderr: Some(true),
                 tty: Some(true),
-                env: Some(vec!["TERM=dumb".to_owned()]),
-                cmd: Some(vec!["sh".to_owned()]),
+                env: Some(vec!["TERM=xterm".to_owned()]),
+                cmd: Some(["sh", "-c", SHELL].map(str::to_owned).to_vec()),
                 ..Asked::default()
             };
             let exec = Exec {

@@ -1,24 +1,26 @@
 //! Connections that become a process's streams: `101 UPGRADED`, raw with a terminal and in
-//! frames without, and the same as a plain body for clients that do not ask for the connection.
+//! frames without, and the same as a plain body for clients that do not ask for the connection,
+//! or as the messages of a WebSocket.
 
 use std::future::Future;
 use std::io;
 
 use guest_agent::protocol::FrameKind;
 use http_body_util::BodyExt;
+use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::upgrade::Upgraded;
-use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 
 use super::body::{Body, Sender};
 use super::relay::{Feed, Input};
-use super::reply::answer;
+use super::reply::{Reply, answer};
 use super::request::Call;
 use super::watch::Peer;
+use super::websocket;
 use crate::container::detach::DetachWatch;
 use crate::container::logs::Stream;
 
@@ -41,6 +43,8 @@ pub struct Terms {
     pub stderr: bool,
     /// The keys that detach.
     pub keys: Vec<u8>,
+    /// Over a WebSocket: bytes as they are, in its own messages.
+    pub socket: bool,
 }
 
 /// The type of a stream of output for clients of this version.
@@ -66,7 +70,10 @@ pub fn attach(
     terms: Terms,
     earlier: Vec<(Stream, Vec<u8>)>,
     feed: impl Future<Output = Option<Feed>> + Send + 'static,
-) -> Response<Body> {
+) -> Reply {
+    if terms.socket {
+        return attach_socket(call, terms, earlier, feed);
+    }
     let kind = content_type(terms.tty, call.version);
     let peer = call.peer;
     let Some(upgrade) = call.upgrade else {
@@ -76,7 +83,7 @@ pub fn attach(
             source: Source::Body(call.body),
         };
         tokio::spawn(converse(client, peer, terms, earlier, feed));
-        return answer(StatusCode::OK, kind, body);
+        return Ok(answer(StatusCode::OK, kind, body));
     };
     tokio::spawn(async move {
         // A client that left meanwhile has nothing to be told.
@@ -98,7 +105,30 @@ pub fn attach(
     headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
     let reason = ReasonPhrase::from_static(b"UPGRADED");
     response.extensions_mut().insert(reason);
-    response
+    Ok(response)
+}
+
+fn attach_socket(
+    call: Call,
+    terms: Terms,
+    earlier: Vec<(Stream, Vec<u8>)>,
+    feed: impl Future<Output = Option<Feed>> + Send + 'static,
+) -> Reply {
+    let response = websocket::accept(&call.headers)?;
+    let peer = call.peer;
+    if let Some(upgrade) = call.upgrade {
+        tokio::spawn(async move {
+            // A client that left meanwhile has nothing to be told.
+            let Ok(upgraded) = upgrade.await else { return };
+            let (sink, source) = websocket::open(upgraded).await;
+            let client = Client {
+                sink: Sink::Socket(sink),
+                source: Source::Socket(source),
+            };
+            converse(client, peer, terms, earlier, feed).await;
+        });
+    }
+    Ok(response)
 }
 
 struct Client {
@@ -109,11 +139,13 @@ struct Client {
 enum Sink {
     Connection(WriteHalf<TokioIo<Upgraded>>),
     Body(Sender),
+    Socket(websocket::Sink),
 }
 
 enum Source {
     Connection(ReadHalf<TokioIo<Upgraded>>),
     Body(Incoming),
+    Socket(websocket::Source),
 }
 
 impl Sink {
@@ -127,13 +159,18 @@ impl Sink {
                 .send(bytes)
                 .await
                 .map_err(|_| io::ErrorKind::BrokenPipe.into()),
+            Self::Socket(socket) => socket.send(bytes).await,
         }
     }
 
     async fn close(&mut self) {
-        if let Self::Connection(writer) = self {
-            // A client that has gone needs no end.
-            let _ = writer.shutdown().await;
+        match self {
+            Self::Connection(writer) => {
+                // A client that has gone needs no end.
+                let _ = writer.shutdown().await;
+            }
+            Self::Body(_) => {}
+            Self::Socket(socket) => socket.close().await,
         }
     }
 }
@@ -158,6 +195,7 @@ impl Source {
                     Some(Err(error)) => return Err(io::Error::other(error)),
                 }
             },
+            Self::Socket(socket) => socket.next().await,
         }
     }
 }
@@ -204,7 +242,7 @@ async fn converse(
 }
 
 fn shape(terms: &Terms, stream: Stream, bytes: &[u8]) -> Vec<u8> {
-    match terms.tty {
+    match terms.tty || terms.socket {
         true => bytes.to_vec(),
         false => framed(stream, bytes),
     }

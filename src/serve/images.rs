@@ -21,8 +21,8 @@ use crate::arch::Platform;
 use crate::container::{self, commit as commits, lifecycle};
 use crate::events::Note;
 use crate::image::archive::{self, Import};
+use crate::image::registry::Credentials;
 use crate::image::{self, Filter, Image, Reference, Removed, Silent};
-use crate::settings::{Login, Settings};
 
 /// Answers for `/images/…`.
 pub async fn route(state: Shared, call: Call, rest: &[&str]) -> Reply {
@@ -249,15 +249,7 @@ struct Auth {
     identitytoken: Option<String>,
 }
 
-fn settings(context_settings: &Settings, login: Option<&(String, Login)>) -> Settings {
-    let mut settings = context_settings.clone();
-    if let Some((registry, login)) = login {
-        settings.logins.insert(registry.clone(), login.clone());
-    }
-    settings
-}
-
-fn login(call: &Call, reference: &Reference) -> Result<Option<(String, Login)>, ApiError> {
+fn credentials(call: &Call) -> Result<Option<Credentials>, ApiError> {
     let Some(header) = call.headers.get("x-registry-auth") else {
         return Ok(None);
     };
@@ -273,12 +265,14 @@ fn login(call: &Call, reference: &Reference) -> Result<Option<(String, Login)>, 
     };
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let auth = auth.unwrap_or_default();
-    let login = match (filled(auth.identitytoken), filled(auth.username)) {
-        (Some(token), _) => Login::Token(token),
-        (None, Some(user)) => Login::Password(user, auth.password.unwrap_or_default()),
-        (None, None) => return Ok(None),
-    };
-    Ok(Some((reference.registry().to_owned(), login)))
+    Ok(match (filled(auth.identitytoken), filled(auth.username)) {
+        (Some(token), _) => Some(Credentials::Identity(token)),
+        (None, Some(user)) => {
+            let password = auth.password.unwrap_or_default();
+            Some(Credentials::Password(user, password))
+        }
+        (None, None) => None,
+    })
 }
 
 async fn create(state: Shared, call: Call) -> Reply {
@@ -288,16 +282,23 @@ async fn create(state: Shared, call: Call) -> Reply {
     let query = &call.query;
     let reference = named(query.get("fromImage"), query.get("tag"))?;
     let reference = reference.ok_or_else(|| ApiError::bad("no image given"))?;
-    let (platform, login) = (platform(&call)?, login(&call, &reference)?);
+    let (platform, credentials) = (platform(&call)?, credentials(&call)?);
     answer_with(&state, move |context, lines: &Arc<Lines>| {
-        let settings = settings(context.settings(), login.as_ref());
+        let (settings, credentials) = (context.settings(), credentials.as_ref());
         let all = reference.tag().is_none() && reference.digest().is_none();
         let wanted = match all {
-            true => image::tags(&settings, &reference)?,
+            true => image::tags_as(credentials, settings, &reference)?,
             false => vec![reference],
         };
         for one in wanted {
-            image::pull(context, &settings, &one, platform.as_ref(), &**lines)?;
+            image::pull_as(
+                credentials,
+                context,
+                settings,
+                &one,
+                platform.as_ref(),
+                &**lines,
+            )?;
         }
         Ok(())
     })
@@ -307,9 +308,9 @@ async fn create(state: Shared, call: Call) -> Reply {
 async fn push(state: Shared, call: Call, name: String) -> Reply {
     let reference = named(Some(&name), call.query.get("tag"))?;
     let reference = reference.ok_or_else(|| ApiError::bad("no image given"))?;
-    let (platform, login) = (platform(&call)?, login(&call, &reference)?);
+    let (platform, credentials) = (platform(&call)?, credentials(&call)?);
     answer_with(&state, move |context, lines: &Arc<Lines>| {
-        let settings = settings(context.settings(), login.as_ref());
+        let (settings, credentials) = (context.settings(), credentials.as_ref());
         let wanted = match reference.tag() {
             Some(_) => vec![reference],
             None => image::local_tags(context, &reference)?,
@@ -318,7 +319,14 @@ async fn push(state: Shared, call: Call, name: String) -> Reply {
             return Err(image::ImageError::NoTag(name).into());
         }
         for one in wanted {
-            let digest = image::push(context, &settings, &one, platform.as_ref(), &**lines)?;
+            let digest = image::push_as(
+                credentials,
+                context,
+                settings,
+                &one,
+                platform.as_ref(),
+                &**lines,
+            )?;
             let tag = one.tag().unwrap_or_default();
             // A client that left is noticed by the next line.
             let _ = lines.tell(&json!({

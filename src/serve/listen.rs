@@ -13,13 +13,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
 use super::state::{self, Shared, State};
 use super::watch::Peer;
-use super::{Options, ServeError, activation, bus, default_socket, router};
+use super::{Options, Remote, ServeError, activation, bus, default_socket, router, tls};
 use crate::container::launch;
 use crate::store::Store;
 
@@ -27,6 +29,8 @@ use crate::store::Store;
 const CONNECTIONS: usize = 2048;
 /// How long the head of a request may take, and how long a connection may be idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client on a network may take to show its certificate.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// The largest head of a request.
 const MAX_HEAD: usize = 64 << 10;
 /// Threads that carry bytes.
@@ -48,18 +52,15 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<(), ServeError>
         .enable_all()
         .build()?;
     let Place {
-        listener,
+        bound,
         socket,
         _lock,
     } = place;
     let served = runtime.block_on(async {
         let state = Arc::new(State::new(options.paths, options.settings)?);
         bus::start(&state, store)?;
-        listener.set_nonblocking(true)?;
-        let listener = UnixListener::from_std(listener)?;
-        let shown = listener.local_addr()?;
-        let shown = shown.as_pathname().map(|path| path.display().to_string());
-        ready(&shown.unwrap_or_default());
+        let listener = Listener::new(bound)?;
+        ready(&listener.address()?);
         serve(listener, state).await
     });
     if let Some(socket) = socket {
@@ -71,18 +72,27 @@ pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<(), ServeError>
     served
 }
 
-/// A listening socket, and the lock that says that somebody listens there.
+/// A socket that listens, and the lock that says that somebody listens there.
 struct Place {
-    listener: StdListener,
+    bound: Bound,
     socket: Option<PathBuf>,
     _lock: Option<File>,
 }
 
+/// A socket that listens.
+enum Bound {
+    Local(StdListener),
+    Remote(std::net::TcpListener, TlsAcceptor),
+}
+
 impl Place {
     fn take(options: &Options) -> Result<Self, ServeError> {
+        if let Some(remote) = &options.remote {
+            return Self::remote(remote);
+        }
         if let Some(listener) = activation::listener().map_err(ServeError::Activation)? {
             return Ok(Self {
-                listener,
+                bound: Bound::Local(listener),
                 socket: None,
                 _lock: None,
             });
@@ -91,7 +101,7 @@ impl Place {
         let socket = socket.unwrap_or_else(|| default_socket(&options.paths));
         let socket = std::path::absolute(&socket)?;
         let failed = |cause| ServeError::Bind {
-            path: socket.clone(),
+            place: socket.display().to_string(),
             cause,
         };
         let lock = lock_beside(&socket).map_err(failed)?;
@@ -100,9 +110,71 @@ impl Place {
         }
         let listener = bind(&socket).map_err(failed)?;
         Ok(Self {
-            listener,
+            bound: Bound::Local(listener),
             socket: Some(socket),
             _lock: Some(lock),
+        })
+    }
+
+    fn remote(remote: &Remote) -> Result<Self, ServeError> {
+        let acceptor = tls::acceptor(remote)?;
+        let listener = std::net::TcpListener::bind(&remote.address);
+        let listener = listener.map_err(|cause| ServeError::Bind {
+            place: remote.address.clone(),
+            cause,
+        })?;
+        Ok(Self {
+            bound: Bound::Remote(listener, acceptor),
+            socket: None,
+            _lock: None,
+        })
+    }
+}
+
+/// Where connections come from.
+enum Listener {
+    Local(UnixListener),
+    Remote(TcpListener, TlsAcceptor),
+}
+
+/// A connection that was taken and has said nothing yet.
+enum Stream {
+    Local(UnixStream),
+    Remote(TcpStream, TlsAcceptor),
+}
+
+impl Listener {
+    fn new(bound: Bound) -> io::Result<Self> {
+        Ok(match bound {
+            Bound::Local(listener) => {
+                listener.set_nonblocking(true)?;
+                Self::Local(UnixListener::from_std(listener)?)
+            }
+            Bound::Remote(listener, acceptor) => {
+                listener.set_nonblocking(true)?;
+                Self::Remote(TcpListener::from_std(listener)?, acceptor)
+            }
+        })
+    }
+
+    /// As clients write it in `DOCKER_HOST`.
+    fn address(&self) -> io::Result<String> {
+        Ok(match self {
+            Self::Local(listener) => {
+                let path = listener.local_addr()?;
+                let path = path.as_pathname().map(|path| path.display().to_string());
+                format!("unix://{}", path.unwrap_or_default())
+            }
+            Self::Remote(listener, _) => format!("tcp://{}", listener.local_addr()?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Local(listener) => Stream::Local(listener.accept().await?.0),
+            Self::Remote(listener, acceptor) => {
+                Stream::Remote(listener.accept().await?.0, acceptor.clone())
+            }
         })
     }
 }
@@ -148,7 +220,7 @@ fn raise_descriptors() {
     }
 }
 
-async fn serve(listener: UnixListener, state: Shared) -> Result<(), ServeError> {
+async fn serve(listener: Listener, state: Shared) -> Result<(), ServeError> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut child_ended = signal(SignalKind::child())?;
@@ -160,15 +232,12 @@ async fn serve(listener: UnixListener, state: Shared) -> Result<(), ServeError> 
                 .acquire_owned()
                 .await
                 .map_err(io::Error::other)?;
-            let (stream, _) = listener.accept().await?;
-            io::Result::Ok((stream, place))
+            io::Result::Ok((listener.accept().await?, place))
         };
         tokio::select! {
             accepted = accept => match accepted {
                 Ok((stream, place)) => {
-                    if let Ok(peer) = Peer::new(&stream, place) {
-                        tokio::spawn(converse(stream, peer, state.clone()));
-                    }
+                    tokio::spawn(welcome(stream, place, state.clone()));
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
@@ -179,7 +248,30 @@ async fn serve(listener: UnixListener, state: Shared) -> Result<(), ServeError> 
     }
 }
 
-async fn converse(stream: UnixStream, peer: Peer, state: Shared) {
+/// Finds out who is there before anything is listened to.
+async fn welcome(stream: Stream, place: OwnedSemaphorePermit, state: Shared) {
+    match stream {
+        Stream::Local(stream) => {
+            if let Ok(peer) = Peer::new(&stream, place) {
+                converse(stream, peer, state).await;
+            }
+        }
+        Stream::Remote(stream, acceptor) => {
+            if let Ok(peer) = Peer::new(&stream, place)
+                && tls::keep_alive(&stream).is_ok()
+                && let Ok(Ok(stream)) =
+                    tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await
+            {
+                converse(stream, peer, state).await;
+            }
+        }
+    }
+}
+
+async fn converse<S>(stream: S, peer: Peer, state: Shared)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request| router::answer(state.clone(), request, peer.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -26,15 +26,19 @@ mod request;
 mod router;
 mod state;
 mod system;
+mod tls;
 pub mod ui;
 mod usage;
 mod volumes;
 mod watch;
+mod websocket;
 
 use std::path::PathBuf;
 
 use crate::settings::Settings;
 use crate::store::{Paths, StoreError};
+
+pub use tls::TlsError;
 
 /// The newest version of the API that is spoken.
 pub const API_VERSION: (u32, u32) = (1, 50);
@@ -47,17 +51,20 @@ pub enum ServeError {
     /// Somebody else does.
     #[error("{0} is being served already, end that hull serve or give another --socket")]
     Taken(PathBuf),
-    /// A path that a socket cannot have.
-    #[error("cannot make the socket {path}: {cause}")]
+    /// A path or an address that a socket cannot have.
+    #[error("cannot listen on {place}: {cause}")]
     Bind {
-        /// The path.
-        path: PathBuf,
+        /// The path or the address.
+        place: String,
         /// What the system said.
         cause: std::io::Error,
     },
     /// What systemd handed over is no listening socket.
     #[error("the socket that was handed over in LISTEN_FDS cannot be used: {0}")]
     Activation(std::io::Error),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The process cannot be set up.
     #[error("starting the server: {0}")]
     Start(#[from] std::io::Error),
@@ -75,6 +82,21 @@ pub struct Options {
     pub settings: Settings,
     /// The socket; where there is none, [`default_socket`].
     pub socket: Option<PathBuf>,
+    /// An address instead of a socket.
+    pub remote: Option<Remote>,
+}
+
+/// An address, and the files of the certificates without which nobody is let in there.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Who signs clients' certificates.
+    pub authority: PathBuf,
+    /// The server's own certificate, and those that lead from it to its authority.
+    pub certificate: PathBuf,
+    /// The key of that.
+    pub key: PathBuf,
 }
 
 /// Where the socket is when nobody says otherwise.
@@ -82,7 +104,7 @@ pub fn default_socket(paths: &Paths) -> PathBuf {
     paths.run.join("hull.sock")
 }
 
-/// Serves until it is told to end; `ready` hears where.
+/// Serves until it is told to end; `ready` hears where, as clients write it in `DOCKER_HOST`.
 pub fn run(options: Options, ready: impl FnOnce(&str)) -> Result<(), ServeError> {
     listen::run(options, ready)
 }

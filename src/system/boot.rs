@@ -1,8 +1,5 @@
 //! What runs without anybody asking: containers that their restart policy starts when the host
-//! has come up, and a systemd unit for that.
-
-use std::fmt::Write as _;
-use std::path::Path;
+//! has come up.
 
 use crate::container::control::Attach;
 use crate::container::launch::{self, LaunchError};
@@ -54,59 +51,6 @@ fn is_due(container: &Container) -> bool {
         && policy.starts_at_boot(state.exit_code, state.restart_count, state.stopped_by_user)
 }
 
-/// A systemd unit that resumes containers at boot and suspends them at shutdown: for a user's
-/// service manager, or for root for the system's.
-pub fn unit(program: &Path, environment: &[(String, String)], superuser: bool) -> String {
-    let program = quote(&program.display().to_string());
-    let (place, enable, target) = match superuser {
-        true => (
-            "/etc/systemd/system/hull.service",
-            "systemctl enable hull.service",
-            "multi-user.target",
-        ),
-        false => (
-            "~/.config/systemd/user/hull.service",
-            "systemctl --user enable hull.service && loginctl enable-linger",
-            "default.target",
-        ),
-    };
-    let mut settings = String::new();
-    for (name, value) in environment {
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            settings,
-            "Environment={}",
-            quote(&format!("{name}={value}"))
-        );
-    }
-    format!(
-        "# Starts at boot what its restart policy says. To install it:\n\
-         #   hull system unit > {place}\n\
-         #   {enable}\n\
-         [Unit]\n\
-         Description=Containers of hull\n\
-         After=network-online.target\n\
-         Wants=network-online.target\n\
-         \n\
-         [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
-         {settings}\
-         ExecStart={program} system resume\n\
-         ExecStop={program} system suspend\n\
-         TimeoutStopSec=120\n\
-         \n\
-         [Install]\n\
-         WantedBy={target}\n"
-    )
-}
-
-/// A word as systemd reads it in a command line or a setting.
-fn quote(word: &str) -> String {
-    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{}\"", escaped.replace('%', "%%").replace('$', "$$"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,21 +82,5 @@ mod tests {
         assert!(!due(Policy::Always, Status::Running, false, 1));
         assert!(!due(Policy::Always, Status::Created, false, 0));
         assert!(!due(Policy::No, Status::Exited, false, 1));
-    }
-
-    #[test]
-    fn the_unit_names_the_program_and_its_environment() {
-        let environment = [("HULL_ROOT".to_owned(), "/a b%".to_owned())];
-        let text = unit(Path::new("/opt/hull"), &environment, false);
-        assert!(
-            text.contains("ExecStart=\"/opt/hull\" system resume\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("Environment=\"HULL_ROOT=/a b%%\"\n"),
-            "{text}"
-        );
-        assert!(text.ends_with("WantedBy=default.target\n"), "{text}");
-        assert!(unit(Path::new("/x"), &[], true).contains("multi-user.target"));
     }
 }

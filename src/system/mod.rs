@@ -4,4 +4,5 @@ pub mod boot;
 pub mod host;
 pub mod info;
 pub mod prune;
+pub mod units;
 pub mod usage;

@@ -12,14 +12,14 @@ use tempfile::TempDir;
 use crate::harness::{Hull, eventually};
 
 /// A registry of the test's own, whose only user is `me` with `word`.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
     _directory: TempDir,
 }
 
 impl Registry {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path();
         let hash = "import crypt; print('me:' + crypt.crypt('word', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))";

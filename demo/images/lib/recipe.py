@@ -50,6 +50,7 @@ class Recipe:
     packages: list[str] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
+    user: list[dict] = field(default_factory=list)
     directory: list[dict] = field(default_factory=list)
     file: list[dict] = field(default_factory=list)
 
@@ -80,6 +81,8 @@ class Recipe:
             tree.put(path, tarfile.SYMTYPE, 0o777, link=target)
         for item in self.file:
             tree.put(item["path"], mode=item["mode"], data=item["text"].lstrip("\n").encode())
+        for item in self.user:
+            add_user(tree, **item)
         for item in self.directory:
             uid, gid = user(tree, item["owner"])
             tree.put(item["path"], tarfile.DIRTYPE, 0o755, uid=uid, gid=gid)
@@ -102,6 +105,13 @@ def user(tree: Tree, name: str) -> tuple[int, int]:
         if fields[0] == name:
             return int(fields[2]), int(fields[3])
     raise SystemExit(f"the image has no user {name}")
+
+
+def add_user(tree: Tree, name: str, id: int, home: str) -> None:
+    """A user of a service, with a group of its own, that nobody can log in as."""
+    for path, line in (("etc/passwd", f"{name}:x:{id}:{id}::{home}:/usr/sbin/nologin"), ("etc/group", f"{name}:x:{id}:"),
+                       ("etc/shadow", f"{name}:!:20000::::::"), ("etc/gshadow", f"{name}:!::")):
+        tree[path].replace_data(f"{tree.text(path)}{line}\n".encode())
 
 
 def freshen_python(tree: Tree) -> None:

@@ -394,7 +394,7 @@ impl StageRun<'_> {
         let (digest, _) = hash.finish();
         let builder = self.builder;
         let _lock = builder.store.lock_digest(&digest, || {})?;
-        if let Some(known) = convert::claim(builder.store, &builder.lease, &digest, &digest)? {
+        if let Some(known) = convert::claim(builder.store, builder.lease, &digest, &digest)? {
             return Ok(known);
         }
         let (mut reader, writer) = std::io::pipe().map_err(failed)?;
@@ -403,7 +403,7 @@ impl StageRun<'_> {
             let writing = scope.spawn(move || entries.write(writer));
             let added = convert::add_layer(
                 builder.store,
-                &builder.lease,
+                builder.lease,
                 &limits,
                 &mut reader,
                 Expected::default(),

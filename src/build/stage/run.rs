@@ -125,7 +125,7 @@ impl<'a> StageRun<'a> {
         let limits = convert::limits(&builder.settings.limits);
         let added = convert::add_layer(
             builder.store,
-            &builder.lease,
+            builder.lease,
             &limits,
             &mut output,
             Expected::default(),

@@ -152,7 +152,7 @@ impl State {
             )));
         }
         let id = Digest::of(&bytes);
-        let known = builder.store.image(&id)?.is_some();
+        let known = builder.store.use_image(builder.lease, &id)?;
         if !known || done.step.is_some() {
             self.claim_all(builder)?;
             let parts = Parts::without_manifest(bytes, &self.claimed)?;
@@ -161,7 +161,7 @@ impl State {
                 step: done.step,
                 ..NewNames::default()
             };
-            assemble::store(builder.store, &builder.lease, parts, &names)?;
+            assemble::store(builder.store, builder.lease, parts, &names)?;
         }
         builder.note_image(&id, !known);
         self.id = Some(id);
@@ -171,7 +171,7 @@ impl State {
     /// Keeps the layers from going while the build needs them.
     fn claim_all(&mut self, builder: &Builder<'_>) -> Result<(), BuildError> {
         for (diff_id, blob) in self.layers.iter().skip(self.claimed.len()) {
-            let known = convert::claim(builder.store, &builder.lease, blob, diff_id)?;
+            let known = convert::claim(builder.store, builder.lease, blob, diff_id)?;
             let added = known.ok_or_else(|| {
                 BuildError::Usage(format!(
                     "a layer of the base image is gone ({}), pull or build the image again",

@@ -1,4 +1,5 @@
-//! `inspect`: containers and images by name, as docker's `inspect` finds both.
+//! `inspect`: whatever has the name, as docker's `inspect` finds containers, images, networks and
+//! volumes.
 
 use std::process::ExitCode;
 
@@ -12,9 +13,11 @@ use crate::cli::format;
 use crate::cli::image::inspect::inspect_value as inspect_image;
 use crate::container::inspect::inspect_value;
 use crate::container::lifecycle;
+use crate::container::network_view;
 use crate::container::record::Container;
 use crate::container::volume_view::value as inspect_volume;
 use crate::image;
+use crate::network::record::ConnectError;
 use crate::store::Found;
 
 /// What to look for.
@@ -22,6 +25,7 @@ use crate::store::Found;
 enum Kind {
     Container,
     Image,
+    Network,
     Volume,
 }
 
@@ -104,6 +108,13 @@ fn find(name: &str, kind: Option<Kind>, size: bool, context: &Context) -> anyhow
         && let Some(value) = inspect_image(context, name)?
     {
         return Ok(value);
+    }
+    if wanted(Kind::Network) {
+        match context.store.find_network(name)? {
+            Ok(network) => return Ok(network_view::value(&context.store, &network)?),
+            Err(ConnectError::NoNetwork(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     if wanted(Kind::Volume) {
         let volumes = context.store.volumes()?;

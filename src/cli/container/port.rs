@@ -40,7 +40,7 @@ pub fn run(args: &Port, context: &Context) -> anyhow::Result<ExitCode> {
         .collect();
     if found.is_empty() {
         let name = &container.name;
-        bail!("no public port {wanted:?} published for {name}");
+        bail!("No public port '{wanted}' published for {name}");
     }
     print(&found)?;
     Ok(ExitCode::SUCCESS)

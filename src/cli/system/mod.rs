@@ -2,6 +2,7 @@
 
 mod df;
 mod prune;
+mod unit;
 
 use std::process::ExitCode;
 
@@ -27,8 +28,8 @@ pub enum Group {
     Resume,
     /// Stop all containers, so that resume starts them again, as before a reboot
     Suspend,
-    /// Print a systemd unit that resumes at boot and suspends at shutdown
-    Unit,
+    /// Print a systemd unit
+    Unit(unit::Unit),
 }
 
 /// Runs a command under `system`.
@@ -40,15 +41,7 @@ pub fn run(group: &Group, context: &Context) -> anyhow::Result<ExitCode> {
         Group::Prune(args) => prune::run(args, context),
         Group::Resume => Ok(report(boot::resume(&context.store)?)),
         Group::Suspend => Ok(report(boot::suspend(&context.store)?)),
-        Group::Unit => {
-            let known = ["HULL_ROOT", "HULL_CONFIG", "HULL_ASSETS"];
-            let set = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
-            let environment: Vec<_> = known.into_iter().filter_map(set).collect();
-            let superuser = nix::unistd::geteuid().is_root();
-            let program = std::env::current_exe()?;
-            print!("{}", boot::unit(&program, &environment, superuser));
-            Ok(ExitCode::SUCCESS)
-        }
+        Group::Unit(args) => unit::run(args, context),
     }
 }
 

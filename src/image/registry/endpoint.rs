@@ -1,7 +1,8 @@
 //! Where a registry is: its mirrors, and its own address.
 
+use super::credentials::Credentials;
 use crate::image::reference::{DEFAULT_REGISTRY, Reference};
-use crate::settings::{Login, Settings};
+use crate::settings::Settings;
 
 /// One address to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +18,16 @@ pub struct Endpoint {
     /// Where to go when `base` offers no TLS.
     pub plain: Option<String>,
     /// Who the user is there, where that is not in docker's configuration.
-    pub login: Option<Login>,
+    pub credentials: Option<Credentials>,
 }
 
-/// The addresses to try for an image, in order: mirrors first, the registry itself last.
-pub fn endpoints(reference: &Reference, settings: &Settings) -> Vec<Endpoint> {
+/// The addresses to try for an image, in order: mirrors first, the registry itself last. The
+/// credentials are for the registry, and no mirror's business.
+pub fn endpoints(
+    reference: &Reference,
+    settings: &Settings,
+    credentials: Option<&Credentials>,
+) -> Vec<Endpoint> {
     let name = reference.registry();
     let configured = settings.registry(name);
     let mirrors = configured.mirrors.iter().map(|mirror| {
@@ -34,11 +40,11 @@ pub fn endpoints(reference: &Reference, settings: &Settings) -> Vec<Endpoint> {
             registry,
             is_origin: false,
             plain: None,
-            login: None,
+            credentials: None,
         }
     });
     let mut origin = origin(name, settings);
-    origin.login = settings.logins.get(name).cloned();
+    origin.credentials = credentials.cloned();
     mirrors.chain([origin]).collect()
 }
 
@@ -57,7 +63,7 @@ pub fn origin(name: &str, settings: &Settings) -> Endpoint {
         is_origin: true,
         accept_any_certificate: insecure,
         plain: insecure.then(|| format!("http://{host}")),
-        login: None,
+        credentials: None,
     }
 }
 
@@ -90,7 +96,7 @@ mod tests {
             },
         );
         let bases = |text: &str| {
-            endpoints(&text.parse().unwrap(), &settings)
+            endpoints(&text.parse().unwrap(), &settings, None)
                 .into_iter()
                 .map(|endpoint| endpoint.base)
                 .collect::<Vec<_>>()
@@ -122,7 +128,7 @@ mod tests {
         settings.registries.insert("r.example".to_owned(), insecure);
         let found = origin("r.example", &settings);
         assert_eq!(found.plain.unwrap(), "http://r.example");
-        let mirror = &endpoints(&"debian".parse().unwrap(), &settings)[0];
+        let mirror = &endpoints(&"debian".parse().unwrap(), &settings, None)[0];
         assert_eq!(mirror.registry, "m:5000");
     }
 }

@@ -14,7 +14,6 @@ use super::{RegistryError, causes};
 use crate::image::digest::Digest;
 use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::reference::{DEFAULT_TAG, Reference};
-use crate::settings::Login;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may stay silent in the middle of an answer.
@@ -69,15 +68,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins to talk to the endpoint, as the user whose credentials docker keeps.
+    /// Begins to talk to the endpoint, as the user whose credentials docker keeps where the
+    /// endpoint does not say otherwise.
     pub async fn open(
         endpoint: &Endpoint,
         reference: &Reference,
         access: Access,
     ) -> Result<Self, RegistryError> {
-        let credentials = match endpoint.login.clone() {
-            Some(Login::Password(user, password)) => Credentials::Password(user, password),
-            Some(Login::Token(token)) => Credentials::Identity(token),
+        let credentials = match endpoint.credentials.clone() {
+            Some(credentials) => credentials,
             None => credentials::find(&endpoint.registry)?,
         };
         Self::open_as(credentials, endpoint, reference, access).await

@@ -5,7 +5,7 @@ use crate::image::tests::server::{Reply, Request, Server};
 
 fn endpoint(server: &Server, registry: &str) -> Endpoint {
     Endpoint {
-        login: None,
+        credentials: None,
         base: server.url(),
         registry: registry.to_owned(),
         is_origin: true,

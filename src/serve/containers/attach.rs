@@ -27,6 +27,19 @@ pub const MAIN: &str = MAIN_PROCESS;
 /// `POST /containers/ID/attach`.
 pub async fn attach(state: Shared, call: Call, name: String) -> Reply {
     let terms = terms(&call.query)?;
+    attach_on(state, call, name, terms).await
+}
+
+/// `GET /containers/ID/attach/ws`.
+pub async fn attach_socket(state: Shared, call: Call, name: String) -> Reply {
+    let terms = Terms {
+        socket: true,
+        ..terms(&call.query)?
+    };
+    attach_on(state, call, name, terms).await
+}
+
+async fn attach_on(state: Shared, call: Call, name: String, terms: Terms) -> Reply {
     let (stream, logs) = (call.query.flag("stream"), call.query.flag("logs"));
     let container = state
         .work(move |context| Ok(lifecycle::find(context, &name)?))
@@ -40,6 +53,9 @@ pub async fn attach(state: Shared, call: Call, name: String) -> Reply {
         true => earlier(&state, &container).await?,
         false => Vec::new(),
     };
+    if !stream && terms.socket {
+        return hijack::attach(call, terms, earlier, async { None });
+    }
     if !stream {
         let kind = hijack::content_type(terms.tty, call.version);
         let shown = earlier.iter().map(|(stream, bytes)| match terms.tty {
@@ -58,7 +74,7 @@ pub async fn attach(state: Shared, call: Call, name: String) -> Reply {
         .work(move |context| Ok(lifecycle::find(context, &id)?))
         .await?;
     if !now.state.status.is_live() {
-        return Ok(hijack::attach(call, terms, earlier, place.feed()));
+        return hijack::attach(call, terms, earlier, place.feed());
     }
     drop(place);
     let asked = Attach {
@@ -70,7 +86,7 @@ pub async fn attach(state: Shared, call: Call, name: String) -> Reply {
     state
         .work(move |context| Ok(context.note_container(&now.id, &[Note::new("attach")])?))
         .await?;
-    Ok(hijack::attach(call, terms, earlier, async { Some(feed) }))
+    hijack::attach(call, terms, earlier, async { Some(feed) })
 }
 
 /// Which streams a client wants.
@@ -83,6 +99,7 @@ pub fn terms(query: &Query) -> Result<Terms, ApiError> {
         stdout: query.flag("stdout"),
         stderr: query.flag("stderr"),
         keys,
+        socket: false,
     })
 }
 

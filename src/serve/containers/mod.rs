@@ -15,7 +15,6 @@ mod wait;
 
 use hyper::Method;
 
-use super::error::ApiError;
 use super::exec;
 use super::reply::Reply;
 use super::request::Call;
@@ -31,7 +30,9 @@ pub async fn route(state: Shared, call: Call, rest: &[&str]) -> Reply {
         (&Method::POST, ["prune"]) => change::prune(state, call).await,
         (&Method::DELETE, [name]) => change::remove(state, call, name.to_string()).await,
         (_, [name, verb]) => route_one(state, call, name.to_string(), verb).await,
-        (&Method::GET, [_, "attach", "ws"]) => Err(ApiError::not_there("attaching by websocket")),
+        (&Method::GET, [name, "attach", "ws"]) => {
+            attach::attach_socket(state, call, name.to_string()).await
+        }
         _ => Err(router::no_such_page()),
     }
 }

@@ -1,6 +1,8 @@
 //! What builds leave, and how that is bounded.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use super::Project;
 use crate::harness::Hull;
@@ -26,6 +28,45 @@ fn steps_and_caches_are_pruned() {
     let done = hull.ok(&["builder", "prune", "-a", "-f"]);
     assert_eq!(done.matches("deleted: ").count(), 1, "{done}");
     assert_eq!(hull.ok(&["run", "--rm", "kept", "cat", "/1", "/2"]), "1\n2");
+}
+
+#[test]
+fn prunes_leave_what_a_running_build_uses() {
+    let hull = Hull::fresh();
+    // It tells where it is, and goes on when it is told to.
+    let wait = "echo waiting; until [ -e /c/go ]; do sleep 0.1; done";
+    let dockerfile = format!(
+        "FROM busybox AS one\nRUN echo 1 > /1\nRUN --mount=type=cache,target=/c {wait}\nRUN cat /1 > /2\n\
+         FROM busybox\nCOPY --from=one /2 /3\nRUN cat /3\n"
+    );
+    let project = Project::new(&dockerfile, &[]);
+    let mut command = hull.command(&["build", "--progress", "plain", "-t", "late"]);
+    let mut build = command
+        .arg(project.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(build.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "waiting"));
+    for prune in [
+        &["image", "prune", "-a", "-f"][..],
+        &["builder", "prune", "-a", "-f"],
+    ] {
+        hull.ok(prune);
+    }
+    // The base and the first step are all there is, and are still there.
+    assert_eq!(hull.ok(&["images", "-aq"]).lines().count(), 2);
+    let caches = fs::read_dir(hull.root().join("build-cache")).unwrap();
+    let caches = caches.map(|entry| entry.unwrap().path());
+    let cache = caches.into_iter().find(|path| path.is_dir()).unwrap();
+    fs::write(cache.join("go"), "").unwrap();
+    let rest: Vec<_> = lines.map_while(Result::ok).collect();
+    assert!(build.wait().unwrap().success(), "{rest:#?}");
+    assert_eq!(hull.ok(&["run", "--rm", "late", "cat", "/3"]), "1");
+    // Afterwards what has no name is anybody's.
+    let gone = hull.ok(&["image", "prune", "-a", "-f"]);
+    assert!(gone.contains("untagged: late:latest"), "{gone}");
+    assert_eq!(hull.ok(&["images", "-aq"]), "");
 }
 
 /// Bytes that a step writes, which do not compress.

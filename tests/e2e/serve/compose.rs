@@ -1,9 +1,9 @@
 //! docker-compose 2, Debian's own, and a project of a database and its clients.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Done, Hull, repository};
+use crate::harness::{Done, Hull, eventually, fetch, repository};
 
 const PROJECT: &str = "\
 services:
@@ -39,51 +39,47 @@ s.sendall(b'GET key\\r\\n')
 print(s.recv(100).decode().split()[1])
 ";
 
-struct Project<'a> {
+/// A directory with a project in it, and docker-compose for it through `hull compose`.
+pub struct Project<'a> {
     hull: &'a Hull,
+    name: &'static str,
     directory: tempfile::TempDir,
     plugins: tempfile::TempDir,
 }
 
 impl<'a> Project<'a> {
-    fn new(hull: &'a Hull) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("composed")
-            .tempdir()
-            .unwrap();
-        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text);
-        write("docker-compose.yml", PROJECT).unwrap();
-        write(
-            "more.yml",
-            "services: {python: {environment: {MORE: \"yes\"}}}\n",
-        )
-        .unwrap();
-        write("hello", "hello\n").unwrap();
-        write("client.py", CLIENT).unwrap();
-        let dockerfile = "FROM python\nWORKDIR /app\nCOPY hello client.py ./\n";
-        write("Dockerfile", dockerfile).unwrap();
+    pub fn new(hull: &'a Hull, name: &'static str, files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::Builder::new().prefix(name).tempdir().unwrap();
+        for (file, text) in files {
+            std::fs::write(directory.path().join(file), text).unwrap();
+        }
         let plugins = tempfile::tempdir().unwrap();
         let place = plugins.path().join("cli-plugins");
         std::fs::create_dir(&place).unwrap();
         std::os::unix::fs::symlink(program(), place.join("docker-compose")).unwrap();
         Self {
             hull,
+            name,
             directory,
             plugins,
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self
             .hull
-            .command(&[&["compose", "-p", "composed"], arguments].concat());
+            .command(&[&["compose", "-p", self.name], arguments].concat());
         command
             .current_dir(self.directory.path())
             .env("DOCKER_CONFIG", self.plugins.path());
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Done {
+    pub fn run(&self, arguments: &[&str]) -> Done {
         let output = self.command(arguments).output().unwrap();
         Done {
             code: output.status.code().unwrap_or(-1),
@@ -93,7 +89,7 @@ impl<'a> Project<'a> {
     }
 
     #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub fn ok(&self, arguments: &[&str]) -> String {
         let done = self.run(arguments);
         assert_eq!(done.code, 0, "compose {arguments:?}: {done:#?}");
         done.stdout.trim().to_owned()
@@ -102,11 +98,15 @@ impl<'a> Project<'a> {
 
 impl Drop for Project<'_> {
     fn drop(&mut self) {
-        let _ = self.run(&["down", "-v", "--rmi", "local"]);
+        if std::thread::panicking() {
+            eprintln!("{:#?}", self.run(&["logs", "--tail", "50"]));
+        }
+        let _ = self.run(&["down", "-v", "--rmi", "local", "-t", "0"]);
     }
 }
 
-fn program() -> PathBuf {
+/// docker-compose 2 itself.
+pub fn program() -> PathBuf {
     let program = repository().join("target/compose/docker-compose");
     assert!(
         program.is_file(),
@@ -118,7 +118,19 @@ fn program() -> PathBuf {
 #[test]
 fn a_project_comes_up_works_and_goes() {
     let hull = Hull::shared();
-    let project = Project::new(&hull);
+    let more = "services: {python: {environment: {MORE: \"yes\"}}}\n";
+    let dockerfile = "FROM python\nWORKDIR /app\nCOPY hello client.py ./\n";
+    let project = Project::new(
+        &hull,
+        "composed",
+        &[
+            ("docker-compose.yml", PROJECT),
+            ("more.yml", more),
+            ("hello", "hello\n"),
+            ("client.py", CLIENT),
+            ("Dockerfile", dockerfile),
+        ],
+    );
     project.ok(&["build"]);
     project.ok(&["up", "-d"]);
     let shown = project.ok(&["ps", "--format", "{{.Service}} {{.State}} {{.Health}}"]);
@@ -180,6 +192,41 @@ fn a_project_comes_up_works_and_goes() {
         ""
     );
     assert_eq!(hull.ok(&["network", "ls", "-q", "-f", "name=composed"]), "");
+}
+
+#[test]
+fn architectures_come_up_together() {
+    let hull = Hull::shared();
+    // Each half of the page is written by a machine of its own kind.
+    let files = "\
+services:
+  web:
+    image: busybox
+    platform: linux/amd64
+    ports: [\"127.0.0.1::80\"]
+    volumes: [\"pages:/pages\"]
+    command: sh -c 'uname -m > /pages/web; exec httpd -f -p 80 -h /pages'
+  worker:
+    image: busybox
+    platform: linux/arm64
+    depends_on: [web]
+    command: sh -c 'until wget -qO /tmp/seen http://web/web; do sleep 0.1; done;
+      echo \"$$(uname -m) sees $$(cat /tmp/seen)\"; exec sleep 1000'
+volumes:
+  pages:
+";
+    let project = Project::new(&hull, "mixed", &[("compose.yml", files)]);
+    project.ok(&["up", "-d"]);
+    let place = project.ok(&["port", "web", "80"]);
+    eventually("the page is served", || {
+        fetch(&place, "/web").trim() == "x86_64"
+    });
+    eventually("the worker has seen it", || {
+        project.ok(&["logs", "--no-log-prefix", "worker"]) == "aarch64 sees x86_64"
+    });
+    let shown = project.ok(&["ps", "--format", "{{.Service}} {{.State}}"]);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    project.ok(&["down", "-v", "-t", "0"]);
 }
 
 #[test]

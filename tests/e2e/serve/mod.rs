@@ -3,7 +3,12 @@
 mod bollard;
 mod cli;
 mod compose;
+mod database;
+mod doors;
 mod hostile;
+mod load;
+mod rows;
+mod schema;
 mod sdk;
 mod streams;
 mod things;
