@@ -1,16 +1,19 @@
 //! The same image and program as a plain process, in a namespace container and in microVMs, side
 //! by side: what each sees of the host, what of the host it can reach, what it costs.
 //!
-//! `place` is where a program can run, `probe` what runs there, `run` does it over and over,
-//! interleaved, and `report` is what comes out. Every number is measured in that run.
+//! `place` is where a program can run, `probe` what runs there, `timeline` takes its start
+//! apart, `run` does it all over and over, interleaved, `noise` says how quiet the machine was
+//! meanwhile, and `report` is what comes out. Every number is measured in that run.
 
 mod bundle;
 mod memory;
+mod noise;
 mod place;
 mod prepare;
 mod probe;
 mod report;
 mod run;
+mod timeline;
 
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +23,7 @@ use crate::image::ImageError;
 use crate::layers::LayersError;
 use crate::store::StoreError;
 
+pub use noise::Noise;
 pub use place::{Place, other, places};
 pub use report::{Column, Figure, Report, Sight, Stage};
 pub use run::{Options, compare};

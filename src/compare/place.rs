@@ -1,6 +1,6 @@
 //! Where a program can run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use vmm::EngineKind;
@@ -86,8 +86,8 @@ fn of_platform(platform: &Platform, suffix: &str) -> Vec<Place> {
         ),
         place(
             "container",
-            format!("namespace container ({name})"),
-            "namespaces and filters of the host's kernel, which it shares",
+            format!("namespace container ({name}), which shares the host's kernel"),
+            "namespaces and filters of the host's own kernel",
             runtime.map(Kind::Container),
         ),
     ];
@@ -144,7 +144,59 @@ pub struct Start {
     pub clean: Option<Command>,
 }
 
+/// What is done with a container.
+#[derive(Debug)]
+pub struct Container {
+    /// Makes it and starts the program.
+    pub run: Command,
+    /// Makes it.
+    pub create: Command,
+    /// Starts the program in it.
+    pub start: Command,
+    /// Takes it away, whatever it does.
+    pub clean: Command,
+}
+
 impl Place {
+    /// What an OCI runtime makes a container of `program` with, what then starts it, and what
+    /// takes it away.
+    pub fn container(
+        &self,
+        runtime: &Path,
+        setting: &Setting,
+        program: &[String],
+        number: usize,
+    ) -> Result<Container, super::CompareError> {
+        let id = format!("hull-compare-{}-{}-{number}", std::process::id(), self.id);
+        let bundle = setting.work.join(&id);
+        super::bundle::write(
+            &bundle,
+            &setting.rootfs,
+            program,
+            &setting.env,
+            setting.profile.as_ref(),
+        )?;
+        let command = |verb: &[&str]| {
+            let mut command = Command::new(runtime);
+            command.arg("--root").arg(setting.work.join("state"));
+            command.args(verb);
+            command
+        };
+        let made = |verb: &str| {
+            let mut made = command(&[verb, "--bundle"]);
+            made.arg(&bundle).arg(&id);
+            made
+        };
+        let mut clean = command(&["delete", "--force", &id]);
+        clean.stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Container {
+            run: made("run"),
+            create: made("create"),
+            start: command(&["start", &id]),
+            clean,
+        })
+    }
+
     /// What runs `program` here. `number` tells it from others at the same time; with `mounts` a
     /// plain process gets the host's `/proc`, `/dev` and `/sys`, as it has without a chroot.
     pub fn start(
@@ -158,28 +210,8 @@ impl Place {
         let (command, clean) = match kind {
             Kind::Process => (process(setting, program, mounts), None),
             Kind::Container(runtime) => {
-                let id = format!("hull-compare-{}-{}-{number}", std::process::id(), self.id);
-                let bundle = setting.work.join(&id);
-                super::bundle::write(
-                    &bundle,
-                    &setting.rootfs,
-                    program,
-                    &setting.env,
-                    setting.profile.as_ref(),
-                )?;
-                let base = || {
-                    let mut command = Command::new(runtime);
-                    command.arg("--root").arg(setting.work.join("state"));
-                    command
-                };
-                let mut run = base();
-                run.args(["run", "--bundle"]).arg(&bundle).arg(&id);
-                let mut clean = base();
-                clean
-                    .args(["delete", "--force", &id])
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null());
-                (run, Some(clean))
+                let container = self.container(runtime, setting, program, number)?;
+                (container.run, Some(container.clean))
             }
             Kind::Machine(engine) => (self.machine(*engine, setting, program, &[]), None),
         };

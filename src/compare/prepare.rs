@@ -56,7 +56,8 @@ impl<'a> WithProbe<'a> {
         let bytes = added.and_then(|()| archive.into_inner());
         let bytes = bytes.map_err(|cause| CompareError::io("cannot pack", &file, cause))?;
         let step = Commit {
-            created_by: "hull compare".to_owned(),
+            // Of this comparison's own: another one at the same time removes its own alone.
+            created_by: format!("hull compare, process {}", std::process::id()),
             ..Commit::default()
         };
         let mut layer = Cursor::new(bytes);

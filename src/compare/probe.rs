@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::CompareError;
 use super::place::{Kind, Place, Setting, Start};
 use super::prepare::PROBE;
-use super::report::Stage;
 
 /// The most that is read of what a program says.
 const MOST: u64 = 1 << 20;
@@ -102,60 +101,4 @@ pub fn ask(
             .map_err(|error| format!("the probe said nonsense: {error}")),
         Err(refused) => Err(refused),
     })
-}
-
-/// The parts of the way to the first instruction.
-pub fn timeline(place: &Place, kind: &Kind, setting: &Setting) -> Result<Vec<Stage>, CompareError> {
-    let stage = |name: &str, ms: f64| Stage {
-        name: name.to_owned(),
-        ms,
-    };
-    let hello = probe("hello");
-    let (start, name) = match kind {
-        Kind::Process => (
-            place.start(kind, setting, &hello, 0, false)?,
-            "fork, chroot, exec",
-        ),
-        Kind::Container(_) => (
-            place.start(kind, setting, &hello, 0, false)?,
-            "the runtime: namespaces, mounts, filters, exec",
-        ),
-        Kind::Machine(engine) => {
-            let command = place.machine(*engine, setting, &hello, &["--trace-boot"]);
-            let name = "hull before the machine, the container's root after it, exec";
-            (
-                Start {
-                    command,
-                    clean: None,
-                },
-                name,
-            )
-        }
-    };
-    let Ok(done) = run(start, true)? else {
-        return Ok(Vec::new());
-    };
-    let mut stages = steps(&done.errors);
-    let known: f64 = stages.iter().map(|stage| stage.ms).sum();
-    stages.push(stage(name, (done.first_ms - known).max(0.0)));
-    Ok(stages)
-}
-
-/// The steps that `--trace-boot` told, each with how long it took.
-pub fn steps(text: &str) -> Vec<Stage> {
-    let mut last = 0.0;
-    let told = text.lines().filter_map(|line| {
-        let (time, what) = line
-            .strip_prefix("boot: ")?
-            .trim_start()
-            .split_once(" ms  ")?;
-        let at: f64 = time.trim().parse().ok()?;
-        let stage = Stage {
-            name: what.to_owned(),
-            ms: at - last,
-        };
-        last = at;
-        Some(stage)
-    });
-    told.filter(|stage| stage.ms > 0.0).collect()
 }

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::noise::Noise;
+
 /// Everything.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -21,6 +23,8 @@ pub struct Report {
     pub instances: usize,
     /// System calls that the host's kernel has; none where it does not say.
     pub host_calls: Option<usize>,
+    /// How quiet the machine was.
+    pub noise: Noise,
     /// Where the program ran, or why it did not.
     pub columns: Vec<Column>,
 }
@@ -65,7 +69,7 @@ pub struct Sight {
 pub struct Stage {
     /// What happened.
     pub name: String,
-    /// How long it took.
+    /// How long it took: the median.
     pub ms: f64,
 }
 
@@ -156,6 +160,7 @@ pub fn sights(inside: &Value, host: &Value) -> Vec<Sight> {
     let shared = same("boot");
     // Counts of a kernel that is not the host's are of nothing of the host.
     let counted = |key: &str, own: u64| shared && number(key).is_some_and(|count| count > own);
+    let (mounted, common) = mounts(&inside["mounts"], &host["mounts"]);
     let rows = [
         ("kernel", "kernel", same("kernel") && shared),
         ("started with the host (boot id)", "boot", shared),
@@ -165,6 +170,11 @@ pub fn sights(inside: &Value, host: &Value) -> Vec<Sight> {
             "kernel_log",
             counted("kernel_log", 0),
         ),
+        (
+            "the kernel's command line",
+            "command_line",
+            same("command_line") && shared,
+        ),
         ("memory in kB", "memory_kb", same("memory_kb") && shared),
         (
             "disks in /sys/block",
@@ -172,12 +182,37 @@ pub fn sights(inside: &Value, host: &Value) -> Vec<Sight> {
             counted("block_devices", 0),
         ),
         ("names in /dev", "devices", same("devices") && shared),
-        ("mounts", "mounts", false),
     ];
     let rows = rows.into_iter().map(|(name, key, of_host)| Sight {
         name,
-        value: text(&inside[key]).unwrap_or_else(|| "nothing".to_owned()),
+        value: text(&inside[key]).map_or_else(|| "nothing".to_owned(), |text| brief(&text)),
         of_host,
     });
-    rows.collect()
+    let mounts = Sight {
+        name: "mounts",
+        value: match (shared, common) {
+            (true, 1..) => format!("{mounted}, {common} of them file systems of the host"),
+            _ => mounted.to_string(),
+        },
+        of_host: shared && common > 0,
+    };
+    rows.chain([mounts]).collect()
+}
+
+/// How many file systems are mounted inside, and how many of those the host has mounted, too.
+fn mounts(inside: &Value, host: &Value) -> (usize, usize) {
+    let empty = Vec::new();
+    let inside = inside.as_array().unwrap_or(&empty);
+    let host = host.as_array().unwrap_or(&empty);
+    let common = inside.iter().filter(|one| host.contains(one));
+    (inside.len(), common.count())
+}
+
+/// The beginning of a long text.
+fn brief(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
 }

@@ -12,8 +12,9 @@ use super::bundle::Profile;
 use super::place::{Kind, Place, Setting, places};
 use super::prepare::{WithProbe, unpack};
 use super::probe::{self, ask};
-use super::report::{Column, Figure, Report, sights};
-use super::{CompareError, memory};
+use super::report::{Column, Figure, Report, Stage, sights, spread};
+use super::timeline::timeline;
+use super::{CompareError, memory, noise};
 use crate::arch::Platform;
 use crate::container::lifecycle;
 use crate::image::Image;
@@ -41,6 +42,8 @@ struct Ready<'a> {
     kind: Kind,
     setting: &'a Setting,
     values: BTreeMap<&'static str, Vec<f64>>,
+    /// The parts of the way to the first instruction, in order, with what each took.
+    parts: Vec<(String, Vec<f64>)>,
 }
 
 /// Compares; `told` hears what is being done.
@@ -57,6 +60,7 @@ pub fn compare(
     };
     let mut places = places(native, platforms.get(1).copied());
     choose(&mut places, &options.only)?;
+    let before = noise::before();
     let work = store.temp_dir("compare")?;
     let (mut prepared, mut settled) = (Vec::new(), BTreeMap::new());
     for (number, (platform, image)) in images.iter().enumerate() {
@@ -119,15 +123,14 @@ pub fn compare(
                     column.kernel = seen["kernel"].as_str().map(str::to_owned);
                     column.sights = sights(&seen, &host);
                     column.host_calls = reach(kind, setting, calls.as_ref());
-                    column.timeline = probe::timeline(place, kind, setting)?;
-                    let values = BTreeMap::new();
                     ready.push((
                         columns.len(),
                         Ready {
                             place,
                             kind: kind.clone(),
                             setting,
-                            values,
+                            values: BTreeMap::new(),
+                            parts: Vec::new(),
                         },
                     ));
                 }
@@ -161,9 +164,11 @@ pub fn compare(
         }
     }
     for (at, ready) in ready {
+        columns[at].timeline = ready.stages();
         columns[at].figures = Figure::all(|id| ready.values.get(id).cloned().unwrap_or_default());
     }
     drop(prepared);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Report {
         image: options.name.clone(),
         command: options.command.clone(),
@@ -171,12 +176,13 @@ pub fn compare(
         host: format!(
             "{}, {} processors, {}",
             host["kernel"].as_str().unwrap_or("unknown kernel"),
-            std::thread::available_parallelism().map_or(1, usize::from),
+            processors,
             std::env::consts::ARCH,
         ),
         runs: options.runs,
         instances: options.instances,
         host_calls: calls.map(|names| names.len()),
+        noise: noise::after(&before, &columns, processors),
         columns,
     })
 }
@@ -266,6 +272,16 @@ impl Ready<'_> {
         self.values.entry(id).or_default().push(value);
     }
 
+    /// The parts of the way to the first instruction, each with its median.
+    fn stages(&self) -> Vec<Stage> {
+        let median = |(name, values): &(String, Vec<f64>)| {
+            let (_, ms, _) = spread(values)?;
+            let name = name.clone();
+            Some(Stage { name, ms })
+        };
+        self.parts.iter().filter_map(median).collect()
+    }
+
     /// One run of everything.
     fn measure(&mut self, command: &[String]) -> Result<(), CompareError> {
         let start = self
@@ -274,6 +290,12 @@ impl Ready<'_> {
         if let Ok(done) = probe::run(start, true)? {
             self.note("first_ms", done.first_ms);
             self.note("whole_ms", done.whole_ms);
+        }
+        for (name, ms) in timeline(self.place, &self.kind, self.setting)? {
+            match self.parts.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => values.push(ms),
+                None => self.parts.push((name, vec![ms])),
+            }
         }
         if !command.is_empty() {
             let start = self

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::bundle::Profile;
 use super::report::{Figure, sights, spread};
 use super::run::call_name;
-use super::{probe, report};
+use super::{report, timeline};
 
 #[test]
 fn spreads_are_of_what_was_measured() {
@@ -26,7 +26,7 @@ fn spreads_are_of_what_was_measured() {
 
 #[test]
 fn what_is_seen_is_the_hosts_only_with_the_hosts_kernel() {
-    let host = json!({"kernel": "6.1 #1", "boot": "abc", "processes": 200, "kernel_log": 9000, "memory_kb": 1000, "devices": 50, "block_devices": 3, "mounts": 30});
+    let host = json!({"kernel": "6.1 #1", "boot": "abc", "processes": 200, "kernel_log": 9000, "memory_kb": 1000, "devices": 50, "block_devices": 3, "command_line": "root=x", "mounts": ["8:1 ext4", "0:5 proc"]});
     let of_host = |seen: &serde_json::Value| -> Vec<&'static str> {
         sights(seen, &host)
             .into_iter()
@@ -34,21 +34,24 @@ fn what_is_seen_is_the_hosts_only_with_the_hosts_kernel() {
             .map(|sight| sight.name)
             .collect()
     };
-    assert_eq!(of_host(&host).len(), 7);
+    assert_eq!(of_host(&host).len(), 9);
     let mut container = host.clone();
     container["processes"] = json!(1);
     container["devices"] = json!(12);
     container["kernel_log"] = json!(null);
+    container["mounts"] = json!(["0:77 proc", "8:1 ext4"]);
     let seen = of_host(&container);
     assert!(
-        seen.contains(&"kernel") && seen.contains(&"memory in kB"),
+        ["kernel", "memory in kB", "mounts"]
+            .iter()
+            .all(|name| seen.contains(name)),
         "{seen:?}"
     );
     assert!(
         !seen.contains(&"processes") && !seen.contains(&"names in /dev"),
         "{seen:?}"
     );
-    let machine = json!({"kernel": "6.12 #1", "boot": "def", "processes": 30, "kernel_log": 9000, "memory_kb": 1000, "devices": 50});
+    let machine = json!({"kernel": "6.12 #1", "boot": "def", "processes": 30, "kernel_log": 9000, "memory_kb": 1000, "devices": 50, "mounts": ["0:5 proc"]});
     assert!(of_host(&machine).is_empty());
     assert_eq!(report::sights(&json!({}), &host)[0].value, "nothing");
 }
@@ -56,10 +59,10 @@ fn what_is_seen_is_the_hosts_only_with_the_hosts_kernel() {
 #[test]
 fn the_steps_of_a_boot_are_read() {
     let text = "hull: warning: x\nboot:     0.010 ms  the description is there\nboot:     3.500 ms  the guest begins\nboot:    10.000 ms  the agent is ready\nboot: no exits: y\nboot: 1.000 ms CPU of its own\n";
-    let steps = probe::steps(text);
+    let steps = timeline::steps(text);
     let told: Vec<_> = steps
         .iter()
-        .map(|step| (step.name.as_str(), (step.ms * 1000.0).round()))
+        .map(|(name, ms)| (name.as_str(), (ms * 1000.0).round()))
         .collect();
     assert_eq!(
         told,

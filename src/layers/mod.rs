@@ -20,7 +20,7 @@ use crate::image::digest::Digest;
 use crate::image::erofs::{FileType, ReadError};
 use crate::store::StoreError;
 
-pub use open::{Open, name_of, open_container, open_image};
+pub use open::{Open, name_of, open_container, open_image, outlines};
 pub use outline::{Line, outline};
 pub use path::{Content, Version, versions};
 pub use shown::shown;
@@ -83,6 +83,30 @@ pub struct Stack {
     pub layers: Vec<Layer>,
     /// Other images that have some of these layers.
     pub shared: Vec<Sharing>,
+}
+
+/// An image among others: which layers it has, and how large they are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outline {
+    /// Its id.
+    pub id: Digest,
+    /// Its names.
+    pub names: Vec<String>,
+    /// What it runs on.
+    pub platform: String,
+    /// Bytes of the files in all layers.
+    pub size: u64,
+    /// The layers, bottom first.
+    pub layers: Vec<Band>,
+}
+
+/// A layer of an [`Outline`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Band {
+    /// The digest of its archive.
+    pub digest: Digest,
+    /// Bytes of the files in it.
+    pub size: u64,
 }
 
 /// What another image has in common with this one.

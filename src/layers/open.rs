@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use guest_agent::protocol::{Layering, Task};
 
 use super::merge::{self, Merged};
-use super::{Layer, LayersError, Sharing, Stack};
+use super::{Band, Layer, LayersError, Outline, Sharing, Stack};
 use crate::container::Container;
 use crate::container::files::Files;
 use crate::image::digest::Digest;
@@ -71,6 +71,33 @@ pub fn open_container(
     let mut open = merge_all(&container.name, &image, sources, &others)?;
     open.stack.container = Some(container.id.clone());
     Ok(open)
+}
+
+/// All images that have names; nothing looks into a layer for it.
+pub fn outlines(store: &Store) -> Result<Vec<Outline>, LayersError> {
+    let mut outlines = Vec::new();
+    for image in image::list(store)? {
+        if image.names.is_empty() {
+            continue;
+        }
+        let size = |digest: &Digest| -> Result<Band, LayersError> {
+            let record = store.layer(digest)?;
+            let size = record.map_or(0, |record| record.content_size);
+            Ok(Band {
+                digest: *digest,
+                size,
+            })
+        };
+        let layers: Vec<Band> = image.layers.iter().map(size).collect::<Result<_, _>>()?;
+        outlines.push(Outline {
+            id: image.id,
+            platform: image.platform.to_string(),
+            size: layers.iter().map(|layer| layer.size).sum(),
+            names: image.names,
+            layers,
+        });
+    }
+    Ok(outlines)
 }
 
 fn sources(store: &Store, image: &Image) -> Result<Vec<Source>, LayersError> {

@@ -13,7 +13,7 @@ function build(element, attributes, children) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === "function") element.addEventListener(key, value);
     else if (key === "hue") element.style.setProperty("--hue", value);
-    else if (key === "width" && element instanceof HTMLElement) element.style.width = value;
+    else if (["width", "height", "left"].includes(key) && element instanceof HTMLElement) element.style[key] = value;
     else element.setAttribute(key, value === true ? "" : value);
   }
   add(element, children);
@@ -43,6 +43,11 @@ function size(bytes) {
 
 function plural(count, word) {
   return count.toLocaleString("en") + " " + word + (count === 1 ? "" : "s");
+}
+
+// Colours that are equally light, so that white stands out from each.
+function tint(degrees) {
+  return "oklch(54% 0.13 " + Math.round(degrees % 360) + ")";
 }
 
 function short(digest) {

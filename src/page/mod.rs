@@ -28,7 +28,12 @@ pub enum Script {
 impl Script {
     fn parts(self) -> &'static [&'static str] {
         match self {
-            Self::Layers => &[DOM, include_str!("stack.js"), include_str!("layers.js")],
+            Self::Layers => &[
+                DOM,
+                include_str!("overlay.js"),
+                include_str!("stack.js"),
+                include_str!("layers.js"),
+            ],
             Self::Compare => &[
                 DOM,
                 include_str!("plots.js"),
@@ -37,6 +42,7 @@ impl Script {
             ],
             Self::Ui => &[
                 DOM,
+                include_str!("overlay.js"),
                 include_str!("stack.js"),
                 include_str!("plots.js"),
                 include_str!("compare.js"),

@@ -1,6 +1,6 @@
 // The layers of an image, and what they look like on top of each other.
 function hue(number) {
-  return "hsl(" + ((number * 67 + 150) % 360) + " 60% 50%)";
+  return tint(number * 137.5 + 110);
 }
 
 // What a container would see if the stack ended at layer `top`: a tree of nodes.
@@ -106,67 +106,91 @@ function versions(stack, path) {
   return found;
 }
 
-// The picture: layers on the left, files on the right.
+// The picture: layers as bands, paths that run through them, and the files of what is chosen.
 function picture(stack) {
-  const largest = Math.max(1, ...stack.layers.map((layer) => layer.size));
-  const list = h("ol", { class: "stack", reversed: true });
-  const files = h("div", { class: "files" });
-  const title = h("h2", {});
-  const mode = h("button", { type: "button", class: "mode", click: () => { single = !single; show(); } });
-  const answer = h("div", { class: "answer" });
-  const search = h("input", { type: "search", class: "grow", placeholder: "/etc/passwd", "aria-label": "Find a path" });
-  search.addEventListener("input", () => fill(answer, tell(stack, search.value)));
   let selected = stack.layers.length;
   let single = false;
+  const files = h("div", { class: "files" }), about = h("div", { class: "card about" });
+  const title = h("h2", {}), answer = h("div", { class: "answer" });
+  const mode = h("button", { type: "button", class: "mode", click: () => { single = !single; show(); } });
+  const search = h("input", { type: "search", class: "grow", placeholder: "Find a path: /etc/passwd", "aria-label": "Find a path" });
+  const ask = (path) => { search.value = path; fill(answer, tell(stack, path)); };
+  search.addEventListener("input", () => fill(answer, tell(stack, search.value)));
+  const side = overlay(stack, (number) => { selected = number; show(); }, (path) => { ask(path); answer.scrollIntoView({ block: "nearest" }); });
 
   function show() {
-    for (const [index, layer] of [...stack.layers].reverse().entries()) {
-      const button = list.children[index].firstChild;
-      button.setAttribute("aria-pressed", String(layer.number === selected));
-      button.classList.toggle("above", !single && layer.number > selected);
-    }
     const layer = stack.layers[selected - 1];
     const root = single ? alone(layer) : merged(stack, selected);
     const whole = selected === stack.layers.length;
+    side.choose(selected);
+    fill(about, card(stack, layer));
     fill(title, single ? "What layer " + selected + " holds" : whole ? "What a container sees" : "Layers 1 to " + selected + " together");
     fill(mode, single ? "Show the layers together" : "Show this layer alone");
     fill(files, h("p", { class: "soft count" }, plural(count(root), "path")), tree(root, single, count(root) <= few));
   }
 
-  for (const layer of [...stack.layers].reverse()) {
-    const facts = [size(layer.size), short(layer.digest) || "writable"];
-    for (const what of ["added", "changed", "hidden"]) if (layer[what]) facts.push(layer[what] + " " + what);
-    if (layer.wasted) facts.push(size(layer.wasted) + " never seen");
-    const pick = () => { selected = layer.number; show(); };
-    list.append(h("li", {}, h("button", { type: "button", hue: hue(layer.number), click: pick, "data-layer": layer.number },
-      h("span", { class: "step" }, layer.number + "  " + (layer.step || "(no step in the history)")),
-      h("span", { class: "note" }, facts.join(" · ")),
-      layer.settings.map((step) => h("span", { class: "note" }, "then " + step)),
-      layer.images.length > 0 && h("span", { class: "note" }, "also in " + layer.images.join(", ")),
-      h("span", { class: "bar" }, h("span", { width: (100 * layer.size / largest) + "%" })))));
-  }
-  if (stack.layers.length > 0) show();
-  return h("div", { class: "split" },
-    h("section", {}, h("h2", {}, "Layers, the topmost first"), list),
-    h("section", {}, title, h("div", { class: "row noprint" }, mode, search), answer, files));
+  if (stack.layers.length === 0) return h("p", { class: "soft" }, "This image has no layers.");
+  show();
+  return [
+    h("h2", {}, "The stack, seen from the side"),
+    h("p", { class: "soft" }, "Each band is a layer, the topmost first; each column is a path. Looking down from the top, the first layer that has a path is the one that is seen. Choose a band to look from there."),
+    h("div", { class: "card scroll" }, side.element), key(),
+    h("div", { class: "split" },
+      h("section", {}, h("h2", {}, "The chosen layer"), about),
+      h("section", {}, title, h("div", { class: "row noprint" }, mode, search), answer, h("div", { class: "card" }, files))),
+  ];
+}
+
+function key() {
+  const item = (name, sign, text) => h("li", { class: "row" }, h("span", { class: "overlay" }, h("span", { class: "cell " + name, hue: hue(1) }, sign)), text);
+  return h("ul", { class: "legend keys" }, item("has", "+", "adds it"), item("has", "~", "changes it"), item("under", "", "has it, but a layer above hides that"),
+    item("out", "×", "hides what is below"), item("has opaque", "~", "a directory that hides all that was in it (opaque)"), item("view", "1", "what is seen, and the layer that it comes from"));
+}
+
+// What a layer is, whole.
+function card(stack, layer) {
+  const largest = Math.max(1, ...stack.layers.map((one) => one.size));
+  const signs = [["added", "+", "good"], ["changed", "~", "warn"], ["hidden", "−", "bad"]];
+  return [
+    h("div", { class: "row" }, h("span", { class: "tag", hue: hue(layer.number) }, layer.number), h("span", { class: "big" }, size(layer.size))),
+    h("span", { class: "step" }, layer.step || "(no step in the history)"),
+    h("span", { class: "bar" }, h("span", { hue: hue(layer.number), width: 100 * layer.size / largest + "%" }, waste(layer))),
+    h("ul", { class: "chips" }, signs.filter(([what]) => layer[what]).map(([what, sign, tone]) => h("li", { class: "chip " + tone }, sign + " " + layer[what].toLocaleString("en") + " " + what)),
+      layer.wasted > 0 && h("li", { class: "chip" }, size(layer.wasted) + " never seen")),
+    layer.settings.length > 0 && h("p", { class: "small soft" }, "Steps after it that changed no file:"), layer.settings.map((step) => h("span", { class: "step soft" }, step)),
+    h("p", { class: "small soft" }, layer.digest ? ["Digest ", h("code", {}, layer.digest)] : "A container's writable layer: it has no digest, it still changes."),
+    layer.compressed > 0 && h("p", { class: "small soft" }, size(layer.compressed) + " to download"),
+    layer.images.length > 0 && h("p", { class: "small" }, "Also in " + layer.images.join(", ") + ": stored once."),
+  ];
+}
+
+function waste(layer) {
+  return layer.wasted > 0 && h("i", { title: size(layer.wasted) + " never seen", width: 100 * layer.wasted / layer.size + "%" });
 }
 
 function tell(stack, path) {
   if (!path.trim()) return null;
   const found = versions(stack, path.trim());
   if (found.length === 0) return h("p", { class: "soft" }, "No layer has anything at " + path);
-  return h("div", { class: "panel" }, found.reverse().map(({ layer, change }) => h("p", {},
+  const seen = found.some(({ change }) => change.seen);
+  return h("div", { class: "panel" }, h("h3", { class: "mono" }, path), found.reverse().map(({ layer, change }) => h("p", {},
     h("span", { class: "tag", hue: hue(layer.number) }, layer.number),
     signs[change.what] + " " + change.what + (change.file ? ", " + change.file + " of " + size(change.size) : ""),
-    change.seen && h("strong", {}, " — this is what a container sees"),
-    h("span", { class: "note soft" }, " " + layer.step))));
+    change.seen && h("strong", { class: "good" }, " — this is what a container sees"),
+    h("span", { class: "note soft" }, " " + layer.step))), !seen && h("p", { class: "warn" }, "A container does not see it."));
 }
 
 function summary(stack) {
-  const parts = [plural(stack.layers.length, "layer"), size(stack.size) + " of files", size(stack.wasted) + " of them never seen"];
+  const total = Math.max(1, stack.size);
+  const facts = [stack.platform, plural(stack.layers.length, "layer"), size(stack.size) + " of files", plural(stack.visible, "path") + " seen"];
   return [
-    h("p", { class: "facts" }, stack.platform + " · " + parts.join(" · ") + " · image " + short(stack.id)),
-    stack.shared.length > 0 && h("p", { class: "soft shared" }, "In common with other images, stored once: " +
+    h("ul", { class: "chips facts" }, facts.map((text) => h("li", { class: "chip" }, text)),
+      h("li", { class: stack.wasted > 0 ? "chip warn" : "chip good" }, size(stack.wasted) + " never seen"),
+      h("li", { class: "chip" }, stack.container ? "container " + stack.container.slice(0, 12) : "image " + short(stack.id))),
+    h("div", { class: "share", role: "img", "aria-label": "bytes of each layer" }, stack.layers.filter((layer) => layer.size > 0).map((layer) =>
+      h("span", { hue: hue(layer.number), width: 100 * layer.size / total + "%", title: "layer " + layer.number + ": " + size(layer.size) }, waste(layer)))),
+    h("p", { class: "soft small" }, "Where the bytes are: the bottom layer on the left" + (stack.wasted > 0 ? "; what is hatched lies in a layer and no container sees it." : ".")),
+    stack.shared.length > 0 && h("p", { class: "shared" }, "In common with other images, stored once: " +
       stack.shared.map((other) => other.image + " (" + plural(other.layers, "layer") + ", " + size(other.size) + ")").join("; ")),
   ];
 }

@@ -29,6 +29,9 @@ use crate::events::Note;
 /// Processes that are remembered; the oldest that has ended, or else the oldest, goes.
 const REMEMBERED: usize = 4096;
 
+/// What a terminal begins with: the shell that people like better, where there is one.
+const SHELL: &str = "command -v bash > /dev/null 2>&1 && exec bash; exec sh";
+
 /// All processes of `exec`.
 #[derive(Debug, Default)]
 pub struct Execs(Mutex<VecDeque<Arc<Exec>>>);
@@ -204,8 +207,8 @@ pub async fn shell(
                 attach_stdout: Some(true),
                 attach_stderr: Some(true),
                 tty: Some(true),
-                env: Some(vec!["TERM=dumb".to_owned()]),
-                cmd: Some(vec!["sh".to_owned()]),
+                env: Some(vec!["TERM=xterm".to_owned()]),
+                cmd: Some(["sh", "-c", SHELL].map(str::to_owned).to_vec()),
                 ..Asked::default()
             };
             let exec = Exec {

@@ -90,6 +90,8 @@ struct Pool {
     range: Option<String>,
     #[serde(rename = "Gateway")]
     gateway: Option<String>,
+    #[serde(rename = "AuxiliaryAddresses")]
+    auxiliary: Option<BTreeMap<String, String>>,
 }
 
 impl Asked {
@@ -116,6 +118,10 @@ impl Asked {
             }
             if let Some(gateway) = filled(&pool.gateway) {
                 asked.gateways.push(gateway.parse().with_context(wrong)?);
+            }
+            for (name, address) in pool.auxiliary.iter().flatten() {
+                let address = address.parse().with_context(wrong)?;
+                asked.auxiliary.insert(name.clone(), address);
             }
             if let Some(range) = filled(&pool.range) {
                 asked.range = Some(range.parse().with_context(wrong)?);

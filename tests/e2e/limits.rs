@@ -169,6 +169,26 @@ fn a_machine_keeps_to_what_it_may_use_of_the_host() {
 }
 
 #[test]
+fn a_whole_machine_is_bounded_too() {
+    if !host_has_groups() {
+        return;
+    }
+    let hull = Hull::shared();
+    let running = hull.background(&[&["--engine", "tcg"], &LIMITED[..]].concat());
+    let groups = groups(&running.id, "");
+    assert!(!groups.is_empty());
+    eventually("all processes are in the group", || {
+        all_inside(&hull, &running.id, &groups)
+    });
+    // Its threads, not the guest's processes, are the host's.
+    assert!(number(&groups, &["pids.max"]) < 200);
+    drop(running);
+    eventually("no group is left", || {
+        !groups.iter().any(|group| group.exists())
+    });
+}
+
+#[test]
 fn a_busy_guest_gets_the_time_that_it_may_use() {
     if !host_has_groups() {
         return;

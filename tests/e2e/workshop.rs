@@ -174,6 +174,12 @@ fn the_aliases_clean_up() {
                 docker volume rm $(docker volume ls -qf dangling=true)";
     let (code, said) = run(nuke);
     assert_eq!(code, 0, "{said}");
+    // The last of its lines: docker refuses its own networks and removes the others, too.
+    hull.ok(&["network", "create", "other"]);
+    let (code, said) = run("docker network rm $(docker network ls -q)");
+    assert!(code == 1 && said.contains("pre-defined network"), "{said}");
+    let left = hull.ok(&["network", "ls", "--format", "{{.Name}}"]);
+    assert_eq!(left, "bridge");
     assert_eq!(
         hull.ok(&["images", "-qa"]) + &hull.ok(&["volume", "ls", "-q"]),
         ""

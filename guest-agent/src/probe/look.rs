@@ -29,10 +29,21 @@ pub fn look() -> Value {
         "processes": count("/proc", |name| name.bytes().all(|byte| byte.is_ascii_digit())),
         "devices": count("/dev", |_| true),
         "block_devices": count("/sys/block", |_| true),
-        "mounts": read("/proc/self/mounts").map(|text| text.lines().count()),
+        "mounts": read("/proc/self/mountinfo").map(|text| mounts(&text)),
+        "command_line": read("/proc/cmdline"),
         "kernel_log": kernel_log(),
         "pid": std::process::id(),
     })
+}
+
+/// The file systems that are mounted, each as its device's number and its kind.
+fn mounts(text: &str) -> Vec<String> {
+    let of = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let device = before.split(' ').nth(2)?;
+        Some(format!("{device} {}", after.split(' ').next()?))
+    };
+    text.lines().filter_map(of).collect()
 }
 
 fn count(directory: &str, wanted: impl Fn(&str) -> bool) -> Option<usize> {

@@ -165,6 +165,13 @@ async fn route(ui: &Arc<Ui>, mut call: Call) -> Reply {
             call.path.drain(..2);
             router::route(ui.state.clone(), call).await
         }
+        (&Method::GET, ["api", "images"]) => {
+            let images = ui.state.work(|context| {
+                let all = layers::outlines(context);
+                all.map_err(super::error::ApiError::broken)
+            });
+            Ok(reply::json(&json!(images.await?)))
+        }
         (&Method::GET, ["api", "layers", name]) => stack(ui, (*name).to_owned()).await,
         (&Method::GET, ["api", "reports"]) => {
             let reports = ui.state.work(|context| Ok(context.reports()?)).await?;

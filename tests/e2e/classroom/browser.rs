@@ -245,6 +245,13 @@ impl Browser {
             if message["method"] != "Network.requestWillBeSent" {
                 continue;
             }
+            let of = message["params"]["documentURL"]
+                .as_str()
+                .unwrap_or_default();
+            // The page that the browser shows before it is told which one to open.
+            if of.starts_with("chrome://") || of.starts_with("chrome-untrusted://") {
+                continue;
+            }
             let address = message["params"]["request"]["url"].as_str().unwrap();
             let inner = ["data:", "about:", "blob:", "chrome:"]
                 .iter()

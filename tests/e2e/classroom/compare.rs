@@ -1,5 +1,7 @@
 //! `hull compare`: the same program as a process, in a container and in microVMs.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use super::browser::Browser;
@@ -19,7 +21,10 @@ fn of_host(column: &Value) -> Vec<&str> {
 
 #[test]
 fn every_column_is_measured_or_says_why_not() {
-    let hull = Hull::shared();
+    // Nobody else makes images there.
+    let hull = Hull::fresh();
+    hull.ok(&["pull", "-q", "busybox"]);
+    hull.ok(&["pull", "-q", "--platform", "linux/arm64", "busybox"]);
     let work = tempfile::tempdir().unwrap();
     let file = work.path().join("compare.html");
     let columns = "process,container,uml,process-arm64,uml-arm64";
@@ -72,6 +77,10 @@ fn every_column_is_measured_or_says_why_not() {
             "{own:#}"
         );
     }
+    let parts = |id: &str| column(&report, id)["timeline"].as_array().unwrap().len();
+    assert_eq!([parts("process"), parts("container")], [2, 2]);
+    assert!(of_host(column(&report, "container")).contains(&"mounts"));
+    assert!(report["noise"]["text"].as_str().unwrap().contains("load "));
     // Each wall leaves less of the host's kernel.
     let calls = |id: &str| column(&report, id)["host_calls"][0].as_u64().unwrap();
     assert_eq!(Some(calls("process")), report["host_calls"].as_u64());
@@ -129,19 +138,187 @@ fn every_column_is_measured_or_says_why_not() {
             "{wanted} in {text}"
         );
     }
+    let count = |selector: &str| {
+        let found = format!("document.querySelectorAll('{selector}').length");
+        browser.value(&found).as_u64().unwrap()
+    };
+    assert_eq!(count("figure.plot"), 10);
+    // Each measurement is a dot, each place that runs a tower, a time line and a field of squares.
+    let run = 4 + u64::from(why_not.is_none());
+    assert_eq!(count("figure.plot .run"), 10 * 2 * run);
     assert_eq!(
-        browser.value("document.querySelectorAll('svg.plot').length"),
-        10
+        [count(".tower"), count(".stages"), count(".waffle")],
+        [run; 3]
     );
-    assert!(
-        browser
-            .value("document.querySelectorAll('td.bad').length")
-            .as_u64()
-            > Some(2)
-    );
+    assert_eq!(count(".tower .host.shared"), run - 2);
+    assert!(count("td.of-host") > 10);
     browser.assert_readable("compare");
     assert!(browser.print().starts_with(b"%PDF"));
     browser.assert_quiet("file://");
+}
+
+fn figure<'a>(column: &'a Value, id: &str) -> &'a Value {
+    let mut figures = column["figures"].as_array().unwrap().iter();
+    figures.find(|figure| figure["id"] == id).unwrap()
+}
+
+/// The smallest and the largest value of a figure.
+fn range(column: &Value, id: &str) -> (f64, f64) {
+    let number = |key: &str| figure(column, id)[key].as_f64().unwrap();
+    (number("low"), number("high"))
+}
+
+fn median(column: &Value, id: &str) -> f64 {
+    figure(column, id)["median"].as_f64().unwrap()
+}
+
+fn report(hull: &Hull, arguments: &[&str]) -> Value {
+    let arguments = [&["compare", "-q", "--json"], arguments].concat();
+    serde_json::from_str(&hull.ok(&arguments)).unwrap()
+}
+
+#[test]
+fn two_comparisons_agree() {
+    let hull = Hull::shared();
+    let arguments = [
+        "--runs",
+        "7",
+        "--instances",
+        "3",
+        "--only",
+        "process,uml",
+        "busybox",
+    ];
+    // At the same time, so that whatever else goes on disturbs both.
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| report(&hull, &arguments));
+        let second = report(&hull, &arguments);
+        (first.join().unwrap(), second)
+    });
+    let mut checked = 0;
+    for id in ["process", "uml"] {
+        let (one, other) = (column(&first, id), column(&second, id));
+        for figure in one["figures"].as_array().unwrap() {
+            let name = figure["id"].as_str().unwrap();
+            let (one, other) = (range(one, name), range(other, name));
+            // What lies between two ranges is not more than one of them is wide.
+            let wide = (one.1 - one.0).max(other.1 - other.0);
+            let between = (one.0 - other.1).max(other.0 - one.1);
+            assert!(between <= wide, "{id} {name}: {one:?} and {other:?}");
+            checked += 1;
+        }
+        for key in ["kernel", "sights", "host_calls", "boundary"] {
+            let without_counts = |report: &Value| match key {
+                "sights" => Value::from(of_host(column(report, id))),
+                _ => column(report, id)[key].clone(),
+            };
+            assert_eq!(
+                without_counts(&first),
+                without_counts(&second),
+                "{id} {key}"
+            );
+        }
+    }
+    assert_eq!(checked, 18);
+}
+
+#[test]
+fn hyperfine_and_time_find_the_same() {
+    let hull = Hull::shared();
+    let work = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--runs",
+        "7",
+        "--instances",
+        "3",
+        "--only",
+        "process,uml",
+        "busybox",
+        "--",
+        "/bin/true",
+    ];
+    // A machine's whole life, by hyperfine and by time, while hull measures it too.
+    let like = hull.command(&[
+        "run",
+        "--rm",
+        "--pull",
+        "never",
+        "--network",
+        "none",
+        "--engine",
+        "uml",
+        "busybox",
+        "/bin/true",
+    ]);
+    let words = [like.get_program()].into_iter().chain(like.get_args());
+    let line: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    let with_environment = |tool: &str| {
+        let mut command = Command::new(tool);
+        for (name, value) in like.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command
+    };
+    let file = work.path().join("hyperfine.json");
+    let (found, seconds) = std::thread::scope(|scope| {
+        let found = scope.spawn(|| report(&hull, &arguments));
+        let some = || (0..4).map(|_| time(&mut with_environment("/usr/bin/time"), "%e", &line));
+        let mut seconds: Vec<f64> = some().collect();
+        let done = with_environment("hyperfine")
+            .args(["--shell=none", "--warmup=1", "--runs=40", "--export-json"])
+            .arg(&file)
+            .arg(line.join(" "))
+            .output()
+            .expect("hyperfine is installed by make test");
+        assert!(done.status.success(), "{done:?}");
+        seconds.extend(some());
+        (found.join().unwrap(), seconds)
+    });
+    let told: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let told = &told["results"][0];
+    let ms = |key: &str| told[key].as_f64().unwrap() * 1e3;
+    let own = range(column(&found, "uml"), "command_ms");
+    let hyperfine = (ms("min"), ms("max"));
+    assert!(
+        own.0 <= hyperfine.1 && hyperfine.0 <= own.1,
+        "hull {own:?}, hyperfine {hyperfine:?}"
+    );
+    let median = median(column(&found, "uml"), "command_ms");
+    let ratio = median / ms("median");
+    assert!(
+        (0.3..3.0).contains(&ratio),
+        "hull {median}, hyperfine {told}"
+    );
+    // It says hundredths of seconds.
+    let mut times = seconds.iter().map(|seconds| seconds * 1e3);
+    assert!(
+        times.any(|ms| own.0 - 10.0 <= ms && ms <= own.1 + 10.0),
+        "hull {own:?}, time {seconds:?} s"
+    );
+
+    // A process has at least the memory that is its share; what several share is not counted
+    // several times.
+    let probe =
+        crate::harness::repository().join(format!("target/guest/probe-{}", std::env::consts::ARCH));
+    let line = [probe.to_str().unwrap(), "hello"];
+    let kilobytes = time(&mut Command::new("/usr/bin/time"), "%M", &line);
+    let (_, most) = range(column(&found, "process"), "memory_mib");
+    assert!(
+        most * 1024.0 <= kilobytes,
+        "hull {most} MiB, time {kilobytes} kB"
+    );
+}
+
+/// What `time` says of a command in this format.
+fn time(command: &mut Command, format: &str, line: &[&str]) -> f64 {
+    let done = command
+        .args(["--format", format])
+        .args(line)
+        .output()
+        .expect("time is installed by make test");
+    assert!(done.status.success(), "{done:?}");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    said.lines().last().unwrap().trim().parse().unwrap()
 }
 
 #[test]

@@ -26,19 +26,50 @@ fn the_page_of_layers_shows_what_each_layer_changes() {
         "Layers of thirty:page"
     );
     assert_eq!(
-        browser.value("document.querySelectorAll('.stack button').length"),
+        browser.value("document.querySelectorAll('.overlay .band').length"),
         30
     );
     let count = |browser: &Browser| browser.text("document.querySelector('.count').textContent");
     assert_eq!(count(&browser), format!("{} paths", stack["visible"]));
     browser.assert_readable("layers");
 
+    // The picture is what the layers say: each path's column ends in the layer that is seen.
+    let shown = browser.value(
+        "[...document.querySelectorAll('.overlay .path')].map((path, index) => \
+         [path.title, document.querySelectorAll('.overlay .cell.view')[index].textContent])",
+    );
+    let shown = shown.as_array().unwrap();
+    assert!(shown.len() > 10, "{shown:?}");
+    for pair in shown {
+        let path = pair[0].as_str().unwrap().trim_start_matches('/');
+        let layers = stack["layers"].as_array().unwrap().iter();
+        let mut seen = layers.filter(|layer| {
+            let mut changes = layer["changes"].as_array().unwrap().iter();
+            changes.any(|change| change["path"] == path && change["seen"] == true)
+        });
+        let expected = seen
+            .next()
+            .map_or("–".to_owned(), |layer| layer["number"].to_string());
+        assert_eq!(pair[1], expected, "{path}");
+    }
+    for kind in ["has", "under", "out", "opaque"] {
+        let cells = format!("document.querySelectorAll('.overlay .cell.{kind}').length");
+        assert!(
+            browser.value(&cells).as_u64() > Some(0),
+            "no cell is {kind}"
+        );
+    }
+
     // The merged view of the bottom layer alone, then what the second layer makes of it.
     browser.click("[data-layer='1']");
     assert_eq!(count(&browser), "3 paths");
+    let title = |browser: &Browser| {
+        browser.text("document.querySelector('.split > section:last-child h2').textContent")
+    };
+    assert_eq!(title(&browser), "Layers 1 to 1 together");
     assert_eq!(
-        browser.text("document.querySelectorAll('h2')[1].textContent"),
-        "Layers 1 to 1 together"
+        browser.text("document.querySelector('.about .tag').textContent"),
+        "1"
     );
     browser.click("[data-layer='2']");
     let layer = &stack["layers"][1];
@@ -50,8 +81,7 @@ fn the_page_of_layers_shows_what_each_layer_changes() {
         .count();
     assert_eq!(count(&browser), format!("{} paths", 3 + added));
     browser.click(".mode");
-    let title = browser.text("document.querySelectorAll('h2')[1].textContent");
-    assert_eq!(title, "What layer 2 holds");
+    assert_eq!(title(&browser), "What layer 2 holds");
     browser.click("details summary");
     assert!(
         browser

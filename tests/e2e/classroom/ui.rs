@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 
 use super::browser::Browser;
 use super::pages::HOSTILE;
+use crate::build::Project;
 use crate::harness::{Hull, PATIENCE};
 
 /// A `hull ui` of the test's own.
@@ -127,6 +128,12 @@ fn the_page_shows_containers_images_logs_and_gives_a_terminal() {
         "echo",
         HOSTILE,
     ]);
+    let file = HOSTILE.replace('/', "|");
+    let dockerfile = format!(
+        "FROM busybox\nRUN touch \"/tmp/{file}\"\nENV NOTE=\"{file}\"\nLABEL note=\"{file}\"\n"
+    );
+    Project::new(&dockerfile, &[]).build(&hull, &["-q", "-t", "ui-hostile"]);
+    let hostile_file = serde_json::to_string(&file).unwrap();
     let ui = Ui::start(&hull);
     let browser = Browser::start();
     browser.open(&ui.address);
@@ -136,15 +143,38 @@ fn the_page_shows_containers_images_logs_and_gives_a_terminal() {
     sees("'ui-test'");
     browser.assert_readable("ui-containers");
 
-    browser.script("[...document.querySelectorAll('td button')].find((b) => b.innerText === 'ui-test').click()");
+    browser.until("document.querySelector('[data-container] .graph') !== null");
+    browser.script("[...document.querySelectorAll('[data-container]')].find((b) => b.innerText.includes('ui-test')).click()");
     browser.until(&format!(
         "document.querySelector('.log').textContent.includes({hostile})"
     ));
-    browser.until("document.querySelector('.stats').innerText.includes('% of a processor')");
+    browser.until("/[0-9] %\\s+of a processor/.test(document.querySelector('.stats').innerText)");
+    browser.until("document.querySelectorAll('.stats .curve').length === 2");
     browser.click(".shell");
     browser.until("document.querySelector('.terminal').textContent.includes('#')");
     browser.keys(".terminal", "echo $((6*7)) in $HOSTNAME\u{e007}");
     browser.until("document.querySelector('.terminal').textContent.split('\\n').some((line) => line.startsWith('42 in '))");
+    // A program that uses the whole screen.
+    browser.keys(".terminal", "vi /tmp/note\u{e007}");
+    browser.until("document.querySelector('.terminal').textContent.includes('/tmp/note')");
+    browser.keys(".terminal", "ifirst\u{e007}second\u{e00c}");
+    // An escape with something right after it would be the key of a sequence.
+    let commands =
+        "document.querySelector('.terminal').textContent.includes('- /tmp/note [Modified]')";
+    browser.until(commands);
+    browser.keys(".terminal", "kOtop\u{e00c}");
+    browser
+        .until("/^top *\\nfirst *\\nsecond/.test(document.querySelector('.terminal').textContent)");
+    browser.until(commands);
+    browser.keys(".terminal", ":wq\u{e007}");
+    browser.keys(
+        ".terminal",
+        "clear; cat /tmp/note; ls -d --color=always /tmp\u{e007}",
+    );
+    browser.until(
+        "document.querySelector('.terminal').textContent.includes('top\\nfirst\\nsecond\\n')",
+    );
+    browser.until("[...document.querySelectorAll('.terminal .bold')].some((part) => part.textContent === '/tmp')");
     browser.assert_readable("ui-container");
     browser.keys(".terminal", "exit\u{e007}");
     sees("'The shell has ended.'");
@@ -152,16 +182,64 @@ fn the_page_shows_containers_images_logs_and_gives_a_terminal() {
     browser.click("#images");
     browser.until("document.querySelectorAll('[data-image]').length > 0");
     browser.assert_readable("ui-images");
-    browser.script("[...document.querySelectorAll('[data-image]')].find((b) => b.innerText.includes('busybox')).click()");
+    browser.script("[...document.querySelectorAll('[data-image]')].find((b) => b.innerText.includes('ui-hostile')).click()");
     sees("'What a container sees'");
+    // A step of its history, a setting and the name of a file.
+    browser.until(&format!(
+        "document.body.innerText.split({hostile_file}).length > 3"
+    ));
     browser.assert_readable("ui-layers");
 
     browser.click("#comparisons");
     sees(&hostile);
-    browser.click(".stack button");
+    browser.click(".report");
     sees("'What it costs'");
     assert_ne!(browser.text("document.title"), "owned");
     assert_eq!(browser.value("document.querySelectorAll('img').length"), 0);
     browser.assert_quiet(&format!("http://{}/", ui.place()));
     drop(running);
+    hull.ok(&["rmi", "ui-hostile"]);
+}
+
+#[test]
+fn the_terminal_draws_what_programs_write() {
+    let hull = Hull::shared();
+    let ui = Ui::start(&hull);
+    let browser = Browser::start();
+    browser.open(&ui.address);
+    for (written, drawn) in [
+        ("abc\rX", "Xbc"),
+        ("\x1b[2;3Hhi\x1b[1;1Htop", "top\n  hi"),
+        ("1\r\n2\r\n3\r\n4\r\n5", "1\n2\n3\n4\n5"),
+        ("0123456789ab", "0123456789\nab"),
+        ("abc\x1b[2D\x1b[K", "a"),
+        ("a\x1b[?1049hother\x1b[?1049lb", "ab"),
+        ("\x1b]0;title\x07x", "x"),
+        ("1\r\n2\r\n3\x1b[1;1H\x1b[L0", "0\n1\n2\n3"),
+        ("abcdef\x1b[3G\x1b[2P", "abef"),
+        ("\x1b[2;3r\x1b[3;1Hx\n\ry\x1b[r\x1b[4;1Hend", "\nx\ny\nend"),
+        ("a\tb\x08c", "a       c"),
+        // Far too much of everything, and what ends in the middle.
+        (
+            "\x1b[99999999999999999999Cx\x1b[9999S\x1b[9999;9999Hy",
+            "         x\n\n\n\n\n\n\n         y",
+        ),
+        ("é漢\x1b[31mred\x1b[0m\x1b[38;5;1", "é漢red"),
+    ] {
+        let code = format!(
+            "const element = document.createElement('pre'); const screen = new Screen(element, 4, 10); \
+             screen.hidden = true; screen.write(new TextEncoder().encode({})); \
+             return element.textContent;",
+            serde_json::to_string(written).unwrap()
+        );
+        assert_eq!(browser.script(&code), drawn, "{written:?}");
+    }
+    // In two pieces it is the same as in one.
+    let split = browser.script(
+        "const element = document.createElement('pre'); const screen = new Screen(element, 4, 10); \
+         screen.hidden = true; const bytes = new TextEncoder().encode('é\\x1b[1mbold\\x1b[0m'); \
+         for (const byte of bytes) screen.write(Uint8Array.of(byte)); return element.innerHTML;",
+    );
+    assert_eq!(split, "é<span class=\"bold\">bold</span>");
+    browser.assert_quiet(&format!("http://{}/", ui.place()));
 }

@@ -1,6 +1,7 @@
 //! `network` commands.
 
 use super::*;
+use crate::serve::Server;
 
 #[test]
 fn network_commands_are_dockers() {
@@ -139,6 +140,18 @@ fn addresses_can_be_kept_free() {
     let config = "{{json (index .IPAM.Config 0).AuxiliaryAddresses}}";
     let config = hull.ok(&["network", "inspect", "-f", config, net.name]);
     assert_eq!(config, r#"{"router":"10.79.0.2"}"#);
+    // Docker's own command line says the same.
+    let server = Server::new(&hull);
+    let create = ["network", "create", "--subnet", "10.80.0.0/24"];
+    server.ok(&[
+        &create[..],
+        &["--aux-address", "r=10.80.0.9", "aux-api-net"],
+    ]
+    .concat());
+    let config = "{{json (index .IPAM.Config 0).AuxiliaryAddresses}}";
+    let config = hull.ok(&["network", "inspect", "-f", config, "aux-api-net"]);
+    server.ok(&["network", "rm", "aux-api-net"]);
+    assert_eq!(config, r#"{"r":"10.80.0.9"}"#);
     let first = hull.background(&["--network", net.name, "busybox", "sleep", "1000"]);
     assert_eq!(address(&hull, &first.id, net.name), "10.79.0.3");
     let taken = [

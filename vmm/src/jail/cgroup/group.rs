@@ -56,6 +56,10 @@ impl Group {
                 Err(error) => group.lacking = Some(error),
             }
         }
+        if let (None, Some(missing)) = (&group.lacking, tree.missing()) {
+            let text = format!("the groups that this user may make do not bound {missing}");
+            group.lacking = Some(LimitError::Failed(text));
+        }
         match group.lacking.take() {
             Some(error) if group.places.is_empty() => Err(error),
             lacking => Ok(Self { lacking, ..group }),

@@ -107,6 +107,14 @@ impl Tree {
         self.0.retain(|hierarchy| !alone(hierarchy));
     }
 
+    /// The first of what bounds the cost of a machine that is nowhere.
+    pub(super) fn missing(&self) -> Option<&'static str> {
+        let bounds = [Controller::Cpu, Controller::Memory, Controller::Processes];
+        let there = |one: &Controller| self.0.iter().any(|all| all.controllers.contains(one));
+        let missing = bounds.into_iter().find(|one| !there(one));
+        missing.map(Controller::name)
+    }
+
     /// For people.
     pub(super) fn describe(&self) -> String {
         let each = self.0.iter().map(|hierarchy| {
@@ -114,7 +122,11 @@ impl Tree {
             let (version, base) = (hierarchy.version, hierarchy.base.display());
             format!("{} in {base} (version {version})", names.join(", "))
         });
-        each.collect::<Vec<_>>().join("; ")
+        let mut text = each.collect::<Vec<_>>().join("; ");
+        if let Some(missing) = self.missing() {
+            text.push_str(&format!("; nothing bounds {missing}"));
+        }
+        text
     }
 }
 
@@ -256,6 +268,11 @@ mod tests {
         assert_eq!(hierarchy.version, 2);
         let wanted = [Controller::Cpu, Controller::Memory, Controller::Processes];
         assert_eq!(hierarchy.controllers, wanted);
+        assert_eq!(tree.missing(), None);
+        let mut less = tree.clone();
+        less.0[0].controllers = vec![Controller::Processes];
+        assert_eq!(less.missing(), Some("cpu"));
+        assert!(less.describe().ends_with("nothing bounds cpu"));
         let missing = Tree::of(&mounts, "0::/elsewhere\n").unwrap_err();
         assert!(matches!(missing, LimitError::Unavailable(_)));
         let outside = Tree::of(&mounts, "0::/../other\n").unwrap_err();

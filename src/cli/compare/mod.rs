@@ -1,6 +1,8 @@
 //! `compare`.
 
-use std::fmt::Write as _;
+mod table;
+
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,16 +13,16 @@ use crate::arch::Platform;
 use crate::cli::context::Context;
 use crate::cli::format::print;
 use crate::cli::image::pull::obtain;
-use crate::compare::{self, Column, Figure, Options, Report};
+use crate::cli::terminal;
+use crate::compare::{self, Options};
 use crate::image::{Image, PullPolicy};
-use crate::layers::shown;
 use crate::page::{self, Script};
 
 /// Options of `compare`.
 #[derive(Debug, Args)]
 pub struct Compare {
     /// How often everything is measured
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
     /// Idle instances at once, for the memory of one; 0 measures none
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100))]
@@ -92,80 +94,11 @@ pub fn run(args: &Compare, context: &Context) -> anyhow::Result<ExitCode> {
     }
     match args.json {
         true => print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
-        false => print(&table(&report))?,
+        false => {
+            let size = terminal::window_size().filter(|_| io::stdout().is_terminal());
+            let width = size.map_or(usize::MAX, |size| size.columns.into());
+            print(&table::table(&report, width))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn table(report: &Report) -> String {
-    let image = shown(report.image.as_bytes());
-    let mut text = format!("{image} on {}\n", report.host);
-    let _ = writeln!(
-        text,
-        "medians of {} runs, from the smallest to the largest value\n",
-        report.runs
-    );
-    for column in &report.columns {
-        let _ = writeln!(text, "{}: {}", column.id, column.title);
-        let _ = writeln!(text, "    boundary: {}", column.boundary);
-        match &column.why_not {
-            Some(why) => {
-                let _ = writeln!(text, "    does not run here: {}", shown(why.as_bytes()));
-            }
-            None => about(&mut text, column),
-        }
-        text.push('\n');
-    }
-    text
-}
-
-fn about(text: &mut String, column: &Column) {
-    let line = |text: &mut String, name: &str, value: &str| {
-        let _ = writeln!(text, "    {name:34} {value}");
-    };
-    line(
-        text,
-        "kernel",
-        &shown(column.kernel.as_deref().unwrap_or_default().as_bytes()),
-    );
-    let seen: Vec<&str> = column
-        .sights
-        .iter()
-        .filter(|sight| sight.of_host)
-        .map(|sight| sight.name)
-        .collect();
-    let seen = if seen.is_empty() {
-        "nothing".to_owned()
-    } else {
-        seen.join(", ")
-    };
-    line(text, "of the host it sees", &seen);
-    if let Some((count, how)) = &column.host_calls {
-        line(
-            text,
-            "system calls of the host",
-            &format!("{count} ({how})"),
-        );
-    }
-    for figure in &column.figures {
-        line(text, figure.name, &value(figure));
-    }
-    for stage in &column.timeline {
-        line(text, &format!("  {:.1} ms", stage.ms), &stage.name);
-    }
-}
-
-fn value(figure: &Figure) -> String {
-    let number = |value: f64| match value {
-        large if large >= 100.0 => format!("{large:.0}"),
-        middle if middle >= 10.0 => format!("{middle:.1}"),
-        small => format!("{small:.2}"),
-    };
-    format!(
-        "{} {} ({} to {})",
-        number(figure.median),
-        figure.unit,
-        number(figure.low),
-        number(figure.high)
-    )
 }
