@@ -2,7 +2,7 @@
 #
 #   make demo      build everything, start a registry with real images, run the main job
 #   make test      every test: unit, property, end to end in real guests
-#   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM (six minutes)
+#   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM
 #   make load      500 clients of hull serve for three minutes, and a kill of it in the middle
 #   make fuzz      search for bytes that break a device or a decoder (FUZZ_SECONDS=10 per target)
 #   make arm       hull for ARM boards, a static program, with its agent, kernel and emulators
@@ -70,11 +70,12 @@ test: guests
 
 arm: setup
 	$(step) "Checking the cross compiler's packages" scripts/setup cross
-	$(step) "Building hull for aarch64" scripts/cross aarch64
+	$(step) "Building hull for aarch64" scripts/cross aarch64 $(cross_tests)
 	@$(path) scripts/step "Building the guest agent for aarch64" guest-agent/build aarch64
 	$(step) "Building the guest kernel aarch64" kernel-config/build --target aarch64 --output target/kernels
 	$(step) "Collecting the emulators for aarch64" scripts/emulators aarch64
 
+test-kvm: cross_tests = --tests
 test-kvm: build arm
 	$(step) "Checking the tests' packages" scripts/setup demo test run
 	$(step) "Building the guest kernel x86_64" kernel-config/build --target x86_64 --output target/kernels

@@ -60,6 +60,7 @@ pub fn examine(store: &Store) -> Vec<Finding> {
     findings.extend(GUESTS.iter().map(|&(engine, arch)| guest(engine, arch)));
     findings.push(emulators());
     findings.push(namespaces());
+    findings.push(landlock());
     findings.push(tools());
     findings.push(networks(store));
     findings.push(limits());
@@ -120,10 +121,15 @@ fn emulators() -> Finding {
     let subject = "programs of other architectures";
     match assets::emulators() {
         Ok(directory) => {
+            let is_there = |name: &str| directory.join(name).exists();
             let known = crate::arch::binfmt::TABLE.iter();
-            let names: Vec<&str> = known
-                .filter(|row| directory.join(row.emulator).exists())
-                .map(|row| row.architecture)
+            let known = known.map(|row| (row, row.chosen(is_there)));
+            let names: Vec<String> = known
+                .filter(|(_, chosen)| is_there(chosen))
+                .map(|(row, chosen)| match row.better {
+                    Some(better) if better == chosen => format!("{} ({better})", row.architecture),
+                    _ => row.architecture.to_owned(),
+                })
                 .collect();
             Finding::new(
                 subject,
@@ -145,6 +151,20 @@ fn namespaces() -> Finding {
         return Finding::new(subject, Verdict::Fails, text);
     }
     Finding::new(subject, Verdict::Works, "user namespaces are allowed")
+}
+
+fn landlock() -> Finding {
+    let subject = "landlock";
+    match vmm::landlock() {
+        0 => {
+            let text = "this host's kernel has none: machines go without their second wall";
+            Finding::new(subject, Verdict::Note, text)
+        }
+        version => {
+            let text = format!("version {version} is a second wall around machines");
+            Finding::new(subject, Verdict::Works, text)
+        }
+    }
 }
 
 fn networks(store: &Store) -> Finding {

@@ -22,6 +22,9 @@ pub struct Settings {
     pub registries: BTreeMap<String, Registry>,
     /// What `hull run` does where its options do not say.
     pub defaults: Defaults,
+    /// What containers of certain images need, by the images' name or, with a `*` at the end,
+    /// its beginning.
+    pub images: BTreeMap<String, ImageRule>,
     /// What an image may cost this machine.
     pub limits: Limits,
     /// What builds may keep.
@@ -77,6 +80,14 @@ pub struct Defaults {
     pub platform: Option<String>,
     /// When to ask the registry: `missing`, `always` or `never`.
     pub pull: Option<String>,
+}
+
+/// What containers of an image need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ImageRule {
+    /// The weakest boundary that will do, whatever the command says.
+    pub isolation: Isolation,
 }
 
 /// Bounds on what an image from elsewhere may cost.

@@ -28,5 +28,13 @@ pub fn invalid(message: impl Into<String>) -> AgentError {
 
 /// Text of an error number as docker's users know it (`no such file or directory`).
 pub fn reason(errno: nix::errno::Errno) -> String {
-    errno.desc().to_lowercase()
+    let text = errno.desc().to_lowercase();
+    match errno {
+        // A file system that contradicts itself; the kernel's words tell nobody what to do.
+        nix::errno::Errno::EUCLEAN => format!(
+            "{text} (a layer of the image, or the container's own, is damaged: remove the image \
+             with `hull rmi --force` and pull it again)"
+        ),
+        _ => text,
+    }
 }

@@ -13,6 +13,9 @@ pub struct Foreign {
     pub architecture: &'static str,
     /// File name of the emulator, `qemu-aarch64`.
     pub emulator: &'static str,
+    /// File name of another one, which is taken where it lies beside that: a faster one that
+    /// hull does not come with.
+    pub better: Option<&'static str>,
     class: u8,
     order: u8,
     machine: u16,
@@ -26,7 +29,10 @@ const BIG: u8 = 2;
 
 /// Every architecture with an emulator, the host's own among them.
 pub const TABLE: [Foreign; 7] = [
-    row("amd64", "qemu-x86_64", CLASS_64, LITTLE, 62),
+    Foreign {
+        better: Some("box64"),
+        ..row("amd64", "qemu-x86_64", CLASS_64, LITTLE, 62)
+    },
     row("arm64", "qemu-aarch64", CLASS_64, LITTLE, 183),
     row("arm", "qemu-arm", CLASS_32, LITTLE, 40),
     // 3 is EM_386 and 6 the historical EM_486.
@@ -49,6 +55,7 @@ const fn row(
     Foreign {
         architecture,
         emulator,
+        better: None,
         class,
         order,
         machine,
@@ -57,10 +64,17 @@ const fn row(
 }
 
 impl Foreign {
+    /// The emulator that is taken, of those that are there.
+    pub fn chosen(&self, is_there: impl Fn(&str) -> bool) -> &'static str {
+        self.better
+            .filter(|better| is_there(better))
+            .unwrap_or(self.emulator)
+    }
+
     /// The rule for the guest: flags `F` (the emulator is opened now, before the container's
     /// root is in place), `O` and `C` (file descriptor and credentials of the program) and
-    /// `P` (the program keeps its `argv[0]`).
-    pub fn rule(&self) -> BinfmtRule {
+    /// `P` (the program keeps its `argv[0]`, which QEMU's emulators know how to do).
+    pub fn rule(&self, emulator: &str) -> BinfmtRule {
         let number = |value: u16| {
             if self.order == LITTLE {
                 value.to_le_bytes()
@@ -80,21 +94,27 @@ impl Foreign {
         mask.extend(number(0xfffe));
         mask.extend(number(self.mask_machine));
         BinfmtRule {
-            name: self.emulator.to_owned(),
+            name: emulator.to_owned(),
             magic,
             mask,
-            interpreter: format!("/bin/{}", self.emulator),
-            flags: "FPOC".to_owned(),
+            interpreter: format!("/bin/{emulator}"),
+            flags: if emulator == self.emulator {
+                "FPOC"
+            } else {
+                "FOC"
+            }
+            .to_owned(),
         }
     }
 }
 
-/// Rules for every architecture but those that `native` runs itself.
-pub fn rules(native: &[&str]) -> Vec<BinfmtRule> {
+/// Rules for every architecture but those that `native` runs itself, with the emulators that are
+/// there.
+pub fn rules(native: &[&str], is_there: impl Fn(&str) -> bool) -> Vec<BinfmtRule> {
     TABLE
         .iter()
         .filter(|row| !native.contains(&row.architecture))
-        .map(Foreign::rule)
+        .map(|row| row.rule(row.chosen(&is_there)))
         .collect()
 }
 
@@ -127,7 +147,7 @@ mod tests {
             bytes
         };
         for row in &TABLE {
-            let rule = row.rule();
+            let rule = row.rule(row.emulator);
             assert_eq!((rule.magic.len(), rule.mask.len()), (20, 20));
             for other in &TABLE {
                 let own = row.architecture == other.architecture;
@@ -147,6 +167,18 @@ mod tests {
                 );
             }
         }
-        assert_eq!(rules(&["amd64", "386"]).len(), TABLE.len() - 2);
+        assert_eq!(rules(&["amd64", "386"], |_| false).len(), TABLE.len() - 2);
+    }
+
+    #[test]
+    fn a_better_emulator_is_taken_where_it_is() {
+        let amd64 = |is_there: fn(&str) -> bool| {
+            let rules = rules(&["arm64"], is_there);
+            let rule = rules.iter().find(|rule| rule.magic[18] == 62).unwrap();
+            (rule.interpreter.clone(), rule.flags.clone())
+        };
+        let of = |text: (&str, &str)| (text.0.to_owned(), text.1.to_owned());
+        assert_eq!(amd64(|_| false), of(("/bin/qemu-x86_64", "FPOC")));
+        assert_eq!(amd64(|name| name == "box64"), of(("/bin/box64", "FOC")));
     }
 }

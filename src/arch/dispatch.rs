@@ -45,6 +45,18 @@ pub enum Isolation {
     Any,
 }
 
+impl Isolation {
+    /// The stronger one.
+    #[must_use]
+    pub fn strictest(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Hardware, _) | (_, Self::Hardware) => Self::Hardware,
+            (Self::Kernel, _) | (_, Self::Kernel) => Self::Kernel,
+            (Self::Any, Self::Any) => Self::Any,
+        }
+    }
+}
+
 /// Whether the choice depends on KVM at all.
 pub fn asks_kvm(engine: Option<EngineKind>, emulation: Option<Emulation>) -> bool {
     match engine {
@@ -77,7 +89,7 @@ pub enum DispatchError {
     NoKvm(String),
     /// Nothing strong enough.
     #[error(
-        "--isolation hardware needs engine kvm, and this would run in engine {engine}, which has no hardware boundary{}", because(.why)
+        "isolation hardware was asked for (--isolation, or the settings) and needs engine kvm, and this would run in engine {engine}, which has no hardware boundary{}", because(.why)
     )]
     TooWeak {
         /// What would have been chosen.

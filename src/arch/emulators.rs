@@ -58,10 +58,13 @@ pub fn disk(store: &Store, directory: &Path) -> Result<PathBuf, EmulatorError> {
 /// The programs that are there, in the table's order, with what identifies their content.
 fn programs(directory: &Path) -> Result<Vec<(&'static str, PathBuf, fs::Metadata)>, EmulatorError> {
     let mut found = Vec::new();
-    for row in &TABLE {
-        let path = directory.join(row.emulator);
+    let names = TABLE
+        .iter()
+        .flat_map(|row| [Some(row.emulator), row.better]);
+    for name in names.flatten() {
+        let path = directory.join(name);
         match fs::metadata(&path) {
-            Ok(metadata) => found.push((row.emulator, path, metadata)),
+            Ok(metadata) => found.push((name, path, metadata)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(EmulatorError::Read { path, source }),
         }

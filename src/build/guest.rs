@@ -119,6 +119,8 @@ impl<'a> Guest<'a> {
             network_limits: vmm::RateLimits::default(),
             host_limits: limits::of_host(config),
             trace_boot: false,
+            verbose: false,
+            no_jail: false,
             shares,
             interfaces: network.macs(),
             console: None,

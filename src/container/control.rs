@@ -40,6 +40,9 @@ pub struct Attach {
     /// The client wants to know what starting the machine took.
     #[serde(default)]
     pub trace_boot: bool,
+    /// The client wants to know what the guest's kernel says.
+    #[serde(default)]
+    pub console: bool,
 }
 
 /// What a client can ask.

@@ -102,6 +102,7 @@ pub fn inspect_value(store: &Store, container: &Container) -> anyhow::Result<Val
             "Platform": config.platform,
             "Emulation": config.emulation,
             "Isolation": config.isolation,
+            "NoJail": config.no_jail,
         },
         "NetworkSettings": network::settings(store, container)?,
     });

@@ -19,6 +19,7 @@ pub mod filter;
 pub mod guest;
 pub mod health;
 pub mod inspect;
+pub mod isolation;
 pub mod launch;
 pub mod lifecycle;
 pub mod limits;

@@ -68,6 +68,9 @@ pub struct Config {
     /// `--isolation`.
     #[serde(default)]
     pub isolation: Isolation,
+    /// `--no-jail`: the machine's processes can be debugged, and are not confined.
+    #[serde(default)]
+    pub no_jail: bool,
     /// Guest memory in bytes.
     pub memory: u64,
     /// Virtual processors.

@@ -55,6 +55,11 @@ impl Paths {
         self.root.join("containers").join(id)
     }
 
+    /// Where what its guest's kernel says is kept.
+    pub fn console_log(&self, id: &str) -> PathBuf {
+        self.container_dir(id).join("console.log")
+    }
+
     /// Where a container's output is kept.
     pub fn container_log(&self, id: &str) -> PathBuf {
         self.container_dir(id).join("log")

@@ -68,7 +68,7 @@ pub enum StoreError {
         cause: std::io::Error,
     },
     /// SQLite reported something.
-    #[error("the database {path} cannot be used: {cause}")]
+    #[error("the database {path} cannot be used: {cause}{}", database_advice(cause))]
     Database {
         /// The database file.
         path: PathBuf,
@@ -93,6 +93,17 @@ fn advice(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             "; make room, for example with `hull image prune --all`"
+        }
+        _ => "",
+    }
+}
+
+/// What to do about a database that is none any more.
+fn database_advice(cause: &rusqlite::Error) -> &'static str {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match cause.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            "; put back a copy of it, or move its directory away and begin anew"
         }
         _ => "",
     }

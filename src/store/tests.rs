@@ -213,3 +213,15 @@ fn images_are_found_by_the_beginning_of_their_id() {
     assert_eq!(store.image_ids(&id.hex()).unwrap(), [id]);
     assert!(store.image_ids("g").unwrap().is_empty());
 }
+
+#[test]
+fn a_damaged_database_is_left_alone_and_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::under(dir.path());
+    drop(Store::open(&paths).unwrap());
+    let garbage = b"no database, but longer than the header of one".repeat(100);
+    fs::write(paths.database(), &garbage).unwrap();
+    let message = Store::open(&paths).unwrap_err().to_string();
+    assert!(message.contains("begin anew"), "{message}");
+    assert_eq!(fs::read(paths.database()).unwrap(), garbage);
+}

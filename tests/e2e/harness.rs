@@ -37,6 +37,22 @@ fn binary() -> PathBuf {
     env::var_os("HULL_BIN").map_or_else(|| repository().join("target/release/hull"), PathBuf::from)
 }
 
+/// The engine that is tested: the one that containers get here by default, or another one that
+/// the settings name, for tests on another machine.
+pub fn engine() -> String {
+    env::var("HULL_TEST_ENGINE").unwrap_or("uml".to_owned())
+}
+
+/// What `uname -m` says in an image of this machine's architecture.
+pub fn machine() -> &'static str {
+    env::consts::ARCH
+}
+
+/// Where state directories of tests lie: not in the checkout where there is none.
+fn target() -> PathBuf {
+    env::var_os("HULL_TEST_TARGET").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
 fn settings() -> PathBuf {
     env::var_os("HULL_CONFIG").map_or_else(
         || repository().join("target/demo/config.toml"),
@@ -49,7 +65,7 @@ impl Hull {
     pub fn shared() -> Self {
         static READY: OnceLock<()> = OnceLock::new();
         let hull = Self {
-            root: repository().join("target/test-state"),
+            root: target().join("test-state"),
             user: None,
             _own: None,
         };
@@ -68,10 +84,9 @@ impl Hull {
 
     /// An empty state directory of the test's own.
     pub fn fresh() -> Self {
-        let base = repository().join("target");
         let own = tempfile::Builder::new()
             .prefix("test-state-")
-            .tempdir_in(base)
+            .tempdir_in(target())
             .unwrap();
         Self {
             root: own.path().to_owned(),

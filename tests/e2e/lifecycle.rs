@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::harness::Hull;
+use crate::harness::{Hull, engine};
 
 #[test]
 fn created_containers_start_again_and_keep_their_files() {
@@ -88,7 +88,7 @@ fn names_are_unique_and_ids_can_be_shortened() {
         "{{.ID}} {{.Names}} {{.Engine}}",
     ]);
     assert!(
-        shown.contains(&format!("{} {name} uml", running.id)),
+        shown.contains(&format!("{} {name} {}", running.id, engine())),
         "{shown}"
     );
 }

@@ -149,6 +149,12 @@ pub struct MachineConfig {
     /// Count what starting it costs: [`crate::Machine::take_boot_trace`].
     #[serde(default)]
     pub trace_boot: bool,
+    /// Let the guest kernel say everything that it does.
+    #[serde(default)]
+    pub verbose: bool,
+    /// Go without the jail, to debug the machine's processes.
+    #[serde(default)]
+    pub no_jail: bool,
     /// Where the guest kernel's messages go. The file is truncated and its size is bounded.
     pub console: Option<PathBuf>,
     /// The QEMU program for `tcg`; without it the one in the usual place is taken.

@@ -36,6 +36,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) interfaces: Vec<[u8; 6]>,
     /// Count what starting it costs.
     pub(crate) trace_boot: bool,
+    /// Let the guest kernel say everything.
+    pub(crate) verbose: bool,
 }
 
 /// A block device without its files.
@@ -63,6 +65,15 @@ pub(crate) struct ShareSpec {
 }
 
 impl LaunchSpec {
+    /// How much the guest's kernel says: by default what is critical.
+    pub(crate) fn log_level(&self) -> &'static str {
+        if self.verbose {
+            "loglevel=8"
+        } else {
+            "loglevel=3"
+        }
+    }
+
     /// Whether something else than the guest kernel itself executes the guest.
     pub(crate) fn has_emulator(&self) -> bool {
         self.engine != EngineKind::Uml
@@ -236,6 +247,7 @@ pub(crate) fn open(config: &MachineConfig) -> Result<Opened, StartError> {
         shares: share_specs,
         interfaces: config.interfaces.clone(),
         trace_boot: config.trace_boot,
+        verbose: config.verbose,
     };
     let files = LaunchFiles {
         kernel,

@@ -34,7 +34,7 @@ pub use config::{
     MAX_SERIAL, MAX_TAG, MachineConfig, NetworkPlace, RateLimits, UnknownEngine,
 };
 pub use event::{Event, StopReason};
-pub use jail::{HostCalls, LimitError, host_calls, probe_limits, remove_limits};
+pub use jail::{HostCalls, LimitError, host_calls, landlock, probe_limits, remove_limits};
 pub use limits::{CpuQuota, HostLimits};
 pub use machine::{ConnectError, EventError, Machine, Spare, StartError};
 pub use probe::{Probe, isolation, probe, probe_kvm};

@@ -16,7 +16,7 @@ use crate::control::{Channel, Command, FDS_PER_PACKET, Report};
 use crate::jail::Confined;
 use crate::launch::Opened;
 use crate::limits::Size;
-use crate::process::{self, SHARES_ARGUMENT};
+use crate::process::{self, NO_JAIL_ARGUMENT, SHARES_ARGUMENT};
 use crate::{
     BootTrace, Event, HostLimits, LimitError, MachineConfig, NetworkPlace, StopReason,
     VMM_ARGUMENT, launch,
@@ -68,7 +68,7 @@ impl Spare {
     /// the program anew.
     pub fn spawn() -> Result<Self, StartError> {
         if !single_threaded() {
-            return spawn(false).map(Self);
+            return spawn(&[]).map(Self);
         }
         let (ours, theirs) = Channel::pair().map_err(StartError::Spawn)?;
         // SAFETY: this process has a single thread, so the child may do everything. It never
@@ -83,9 +83,9 @@ impl Spare {
     }
 
     /// Start a machine in it, or in another one when it does not serve: the process of the
-    /// shared directories cannot be made from inside the jail.
+    /// shared directories cannot be made from inside the jail, and nobody leaves it.
     pub fn start(self, config: &MachineConfig) -> Result<Machine, StartError> {
-        if config.shares.is_empty() {
+        if config.shares.is_empty() && !config.no_jail {
             self.0.launch(launch::open(config)?)
         } else {
             Machine::start(config)
@@ -94,12 +94,12 @@ impl Spare {
 }
 
 /// Make a VMM process.
-fn spawn(shares: bool) -> Result<Machine, StartError> {
+fn spawn(arguments: &[&str]) -> Result<Machine, StartError> {
     let (ours, theirs) = Channel::pair().map_err(StartError::Spawn)?;
     let vmm = Program::new("/proc/self/exe")
         .arg0("hull-vmm")
         .arg(VMM_ARGUMENT)
-        .args(shares.then_some(SHARES_ARGUMENT))
+        .args(arguments)
         .env_clear()
         .envs(order())
         .stdin(Stdio::from(theirs.into_fd()))
@@ -161,7 +161,10 @@ impl Machine {
     /// and hand the files to it. Returns without waiting for the guest to boot.
     pub fn start(config: &MachineConfig) -> Result<Self, StartError> {
         let opened = launch::open(config)?;
-        spawn(!opened.shares.is_empty())?.launch(opened)
+        let shares = (!opened.shares.is_empty()).then_some(SHARES_ARGUMENT);
+        let no_jail = config.no_jail.then_some(NO_JAIL_ARGUMENT);
+        let arguments: Vec<_> = shares.into_iter().chain(no_jail).collect();
+        spawn(&arguments)?.launch(opened)
     }
 
     fn launch(mut self, opened: Opened) -> Result<Self, StartError> {

@@ -85,6 +85,9 @@ pub struct Flags {
     /// Refuse an engine with a weaker boundary
     #[arg(long, value_enum, value_name = "BOUNDARY")]
     pub isolation: Option<Isolation>,
+    /// Leave the machine's processes outside of their jail, to debug them
+    #[arg(long)]
+    pub no_jail: bool,
     /// Memory of the guest, as in 512m or 2g
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<String>,
@@ -225,6 +228,7 @@ impl Flags {
                 .isolation
                 .or(settings.defaults.isolation)
                 .unwrap_or_default(),
+            no_jail: self.no_jail,
             memory: memory.map_or(Ok(options::DEFAULT_MEMORY), |text| units::parse_bytes(text))?,
             pids_limit: self.pids_limit,
             read_only: self.read_only,

@@ -10,6 +10,7 @@ mod export;
 mod flags;
 mod health;
 mod inspect;
+mod kernel_log;
 mod limits;
 mod logs;
 mod network_flags;

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::boot_report::BootReport;
 use super::flags::{Flags, Stream};
+use super::kernel_log::KernelLog;
 use crate::arch::platform::Platform;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -20,7 +21,7 @@ use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
 use crate::container::launch::{self, SpareSupervisor};
 use crate::container::record::Container;
-use crate::container::{client, detach, lifecycle};
+use crate::container::{client, detach, isolation, lifecycle};
 use crate::image::{Image, PullPolicy};
 
 /// Options of `run`.
@@ -42,6 +43,9 @@ pub struct Run {
     /// Print what starting the guest took: time, exits, registers, processor time
     #[arg(long)]
     trace_boot: bool,
+    /// Show on standard error everything that the guest's kernel says
+    #[arg(long)]
+    console: bool,
     #[command(flatten)]
     flags: Flags,
 }
@@ -78,6 +82,10 @@ pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
         let message = "conflicting options: cannot specify both --attach and --detach";
         return Err(Failure::new(125, message).into());
     }
+    if args.detach && args.console {
+        let message = "conflicting options: cannot specify both --console and --detach";
+        return Err(Failure::new(125, message).into());
+    }
     // Without a word all of them, as far as the container has them.
     let attached = |stream| flags.attach.is_empty() || flags.attach.contains(&stream);
     let keys = detach::parse_detach_keys(&args.detach_keys)?;
@@ -99,8 +107,16 @@ pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
         stdin: options.stdin,
         output: !args.detach,
         trace_boot: args.trace_boot,
+        console: args.console,
     };
     let store = &context.store;
+    // What is said is shown until this is dropped.
+    let _console = match args.console {
+        true => Some(KernelLog::follow(
+            &store.paths().console_log(&container.id),
+        )?),
+        false => None,
+    };
     let started = launch::start_in(
         supervisor,
         store,
@@ -174,8 +190,10 @@ pub fn exit_code(code: i32) -> ExitCode {
 }
 
 fn make(flags: &Flags, cidfile: Option<&PathBuf>, context: &Context) -> anyhow::Result<Container> {
-    let asked = flags.config(context)?;
+    let mut asked = flags.config(context)?;
     let image = image(flags, context)?;
+    let needed = isolation::of_image(&context.settings, &flags.image, &image.names);
+    asked.isolation = asked.isolation.strictest(needed);
     let id = image.id.to_string();
     let from = FromImage {
         reference: &flags.image,

@@ -50,7 +50,10 @@ pub(crate) fn base(
     })?;
     let mut partitions = layers;
     let layer_count = partitions.len();
-    let emulators = emulators_disk(store, &place)?;
+    let directory = emulators_directory(&place)?;
+    let emulators = directory.as_deref();
+    let emulators = emulators.map(|directory| emulators::disk(store, directory));
+    let emulators = emulators.transpose()?;
     partitions.extend(emulators.clone());
     let mut disks = Vec::new();
     if !partitions.is_empty() {
@@ -70,8 +73,10 @@ pub(crate) fn base(
             partition: None,
         }),
         emulators: emulators.as_ref().map(|_| layer(layer_count + 1)),
-        binfmt: match emulators {
-            Some(_) => binfmt::rules(dispatch::native(place.engine, place.guest)),
+        binfmt: match directory {
+            Some(directory) => binfmt::rules(dispatch::native(place.engine, place.guest), |name| {
+                directory.join(name).exists()
+            }),
             None => Vec::new(),
         },
         transient: false,
@@ -116,16 +121,15 @@ pub fn try_kvm() -> Result<String, String> {
     }
 }
 
-/// The emulators' disk; without it only an image that needs one cannot run.
-fn emulators_disk(store: &Store, place: &Plan) -> Result<Option<PathBuf>, LaunchError> {
+/// Where the emulators are; without them only an image that needs one cannot run.
+fn emulators_directory(place: &Plan) -> Result<Option<PathBuf>, LaunchError> {
     // A whole machine under QEMU is for exactness: it gets emulators only where it must.
     let wanted = place.user_emulation || place.engine != EngineKind::Tcg;
-    let directory = match assets::emulators() {
-        Ok(directory) if wanted => directory,
-        Err(error) if place.user_emulation => return Err(error.into()),
-        _ => return Ok(None),
-    };
-    Ok(Some(emulators::disk(store, &directory)?))
+    match assets::emulators() {
+        Ok(directory) if wanted => Ok(Some(directory)),
+        Err(error) if place.user_emulation => Err(error.into()),
+        _ => Ok(None),
+    }
 }
 
 /// The engines and guests that a kernel can be built for, for `hull kernel` and `doctor`.

@@ -48,14 +48,11 @@ pub(super) fn machine(
         network_limits: config.network_limits,
         host_limits: limits::of_host(config),
         trace_boot: false,
+        verbose: false,
+        no_jail: config.no_jail,
         shares: config.binds.iter().enumerate().map(share).collect(),
         interfaces: Vec::new(),
-        console: Some(
-            store
-                .paths()
-                .container_dir(&container.id)
-                .join("console.log"),
-        ),
+        console: Some(store.paths().console_log(&container.id)),
         qemu: None,
     })
 }

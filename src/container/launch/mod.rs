@@ -156,6 +156,7 @@ pub(super) fn plan(
     let mut machine = machine(store, container, place, disks)?;
     machine.interfaces = connected.plan.macs();
     machine.trace_boot = attach.trace_boot;
+    machine.verbose = attach.console;
     Ok(LaunchPlan {
         container: container.clone(),
         machine,

@@ -28,6 +28,9 @@ use crate::store::Store;
 const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 const READ_BUFFER: usize = 64 << 10;
 
+/// What is said at every start of a container that is to be debugged.
+const NO_JAIL: &str = "--no-jail: whoever takes over this container's guest kernel or a device of its machine can do on this host what you can";
+
 /// How a run ended: what clients are told, and what is remembered.
 pub(super) struct End {
     /// The first process's exit status, or docker's code for why there is none.
@@ -147,6 +150,9 @@ impl Run<'_> {
         control: &AsyncFd<OwnedFd>,
         mut warnings: Vec<String>,
     ) -> Result<(BufReader<OwnedReadHalf>, OwnedWriteHalf), End> {
+        if self.hub.record.get().config.no_jail {
+            warnings.insert(0, NO_JAIL.to_owned());
+        }
         start.clock_ns = u64::try_from(now_ns()).unwrap_or_default();
         start.entropy = id::random_bytes::<32>().map(Vec::from).unwrap_or_default();
         let asked = async {

@@ -12,6 +12,7 @@ use super::connect;
 use crate::arch::Platform;
 use crate::container::cpuset;
 use crate::container::create::{self, FromImage};
+use crate::container::isolation;
 use crate::container::limits::Processors;
 use crate::container::mount::MountError;
 use crate::container::options;
@@ -65,7 +66,9 @@ fn make(
             }
         }
     };
-    let (config, warnings) = configure(context, asked)?;
+    let (mut config, warnings) = configure(context, asked)?;
+    let needed = isolation::of_image(context.settings(), &reference, &image.names);
+    config.isolation = config.isolation.strictest(needed);
     let id = image.id.to_string();
     let from = FromImage {
         reference: &reference,

@@ -6,6 +6,7 @@
 //! protocol's error where there is one; a queue that makes no sense is a [`DeviceError`],
 //! after which the transport stops the device.
 
+pub(crate) mod balloon;
 pub(crate) mod block;
 mod buffers;
 pub(crate) mod fs;
@@ -46,6 +47,8 @@ pub(crate) mod kind {
     pub(crate) const BLOCK: u32 = 2;
     /// A source of random bytes.
     pub(crate) const RNG: u32 = 4;
+    /// What gives memory back to the host.
+    pub(crate) const BALLOON: u32 = 5;
     /// Streams between host and guest.
     pub(crate) const VSOCK: u32 = 19;
     /// A shared directory.
@@ -57,6 +60,7 @@ pub(crate) mod kind {
             NET => "net",
             BLOCK => "block",
             RNG => "rng",
+            BALLOON => "balloon",
             VSOCK => "vsock",
             FS => "fs",
             _ => "unknown",

@@ -7,6 +7,10 @@ pub(crate) mod uml;
 use std::ffi::CString;
 use std::os::fd::RawFd;
 
+/// Free memory is reported to the host in pieces of 2 MiB: what a huge page of the host is, and
+/// half of what the guest's kernel would choose.
+const REPORTING: &str = "page_reporting.page_reporting_order=9";
+
 /// A program that runs the guest, ready to be executed in the jail.
 #[derive(Debug)]
 pub(crate) struct GuestProgram {

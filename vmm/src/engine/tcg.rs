@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use super::{Attachment, GuestProgram, Socket};
+use super::{Attachment, GuestProgram, REPORTING, Socket};
 use crate::GuestArch;
 use crate::devices::kind;
 use crate::launch::LaunchSpec;
@@ -32,6 +32,11 @@ pub(crate) fn program(
     initramfs: &str,
     devices: &[Attachment],
 ) -> GuestProgram {
+    let quiet = if spec.verbose {
+        spec.log_level()
+    } else {
+        "quiet"
+    };
     let (machine, cpu, append) = match spec.arch {
         GuestArch::X86_64 => (
             // Without a timer chip the kernel cannot calibrate its clock.
@@ -82,7 +87,11 @@ pub(crate) fn program(
         initramfs,
         "-append",
         // An emulated CPU does not speculate.
-        &format!("{append} rdinit=/init quiet panic=-1 mitigations=off random.trust_cpu=on"),
+        &format!(
+            "{append} rdinit=/init {quiet} panic=-1 mitigations=off random.trust_cpu=on {REPORTING}"
+        ),
+        "-device",
+        "virtio-balloon-device,free-page-reporting=on",
     ]
     .into_iter()
     .map(str::to_owned)

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 
-use super::{Attachment, GuestProgram, Socket};
+use super::{Attachment, GuestProgram, REPORTING, Socket};
 use crate::launch::LaunchSpec;
 
 /// Skips the kernel's calibration of a delay loop that nothing in it depends on.
@@ -23,6 +23,11 @@ pub(crate) fn program(
     inherited: Inherited,
     devices: &[Attachment],
 ) -> GuestProgram {
+    let quiet = if spec.verbose {
+        spec.log_level()
+    } else {
+        "quiet"
+    };
     let mut arguments = vec![
         format!("hull-guest:{}", spec.name),
         format!("mem={}M", spec.memory_mib),
@@ -33,10 +38,11 @@ pub(crate) fn program(
         "con=null".to_owned(),
         "con0=null,fd:1".to_owned(),
         "console=tty0".to_owned(),
-        "quiet".to_owned(),
+        quiet.to_owned(),
         "noreboot".to_owned(),
         "panic=-1".to_owned(),
         LOOPS_PER_JIFFY.to_owned(),
+        REPORTING.to_owned(),
         // Keeps the kernel from adding a root of its own.
         "root=/dev/ram0".to_owned(),
     ];

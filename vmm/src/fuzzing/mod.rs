@@ -25,6 +25,7 @@ use std::path::Path;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use crate::devices::balloon::Balloon;
 use crate::devices::block::{Block, Disk};
 use crate::devices::fs::Share;
 use crate::devices::net::Net;
@@ -57,6 +58,12 @@ pub fn registers(script: &[u8]) {
 /// The random-number device.
 pub fn rng(script: &[u8]) {
     let mut driver = Driver::new(|_| Box::new(Rng));
+    driver.run(&mut Input::new(script), nothing);
+}
+
+/// The balloon.
+pub fn balloon(script: &[u8]) {
+    let mut driver = Driver::new(|_| Box::new(Balloon));
     driver.run(&mut Input::new(script), nothing);
 }
 

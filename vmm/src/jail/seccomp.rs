@@ -1,8 +1,9 @@
 //! System calls that each of a machine's processes may use.
 //!
-//! The lists were made by recording what the processes do in the tests, and by reading what
-//! the programs may do beyond that. What is not listed ends the two processes whose code is
-//! all known here, and fails in the others with "operation not permitted".
+//! What is not listed ends the processes whose code is all known here, and fails in the others
+//! with "operation not permitted".
+
+mod lists;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +13,9 @@ use seccompiler::{
     TargetArch,
 };
 
-use super::{JailError, Step};
+use super::{JailError, Step, is_left_off, landlock};
 use crate::EngineKind;
+use lists::{BASIC, CPU, DEVICES, KVM_RUN, NAMESPACES, NOT_QEMU, OLD_FORMS, SHARES, UML};
 
 /// Whose system calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,265 +34,14 @@ pub(crate) enum Role {
     Qemu,
 }
 
-/// What every Rust or C program does.
-const BASIC: &[c_long] = &[
-    libc::SYS_brk,
-    libc::SYS_clock_gettime,
-    libc::SYS_close,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    libc::SYS_fcntl,
-    libc::SYS_futex,
-    libc::SYS_getpid,
-    libc::SYS_getrandom,
-    libc::SYS_gettid,
-    libc::SYS_madvise,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    libc::SYS_restart_syscall,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sched_yield,
-    libc::SYS_sigaltstack,
-    libc::SYS_wait4,
-    libc::SYS_write,
-];
-
-/// What serving devices needs.
-const DEVICES: &[c_long] = &[
-    libc::SYS_dup,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_fallocate,
-    libc::SYS_fdatasync,
-    libc::SYS_fstat,
-    libc::SYS_fsync,
-    libc::SYS_kill,
-    libc::SYS_lseek,
-    libc::SYS_newfstatat,
-    libc::SYS_ppoll,
-    libc::SYS_preadv,
-    libc::SYS_pwritev,
-    libc::SYS_read,
-    libc::SYS_readv,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
-    libc::SYS_setsockopt,
-    // Limits of disks.
-    libc::SYS_timerfd_settime,
-    libc::SYS_shutdown,
-    libc::SYS_statx,
-    libc::SYS_tgkill,
-    libc::SYS_unlinkat,
-    libc::SYS_writev,
-];
-
-/// What a CPU's registers of devices need: starting a device of another process, and its
-/// end as a thread.
-const CPU: &[c_long] = &[
-    libc::SYS_recvmsg,
-    libc::SYS_rseq,
-    libc::SYS_sendmsg,
-    libc::SYS_set_robust_list,
-    libc::SYS_tgkill,
-];
-
-/// The request that lets a CPU run.
-const KVM_RUN: u64 = 0xae80;
-
-/// What serving files needs beyond that.
-const SHARES: &[c_long] = &[
-    libc::SYS_capget,
-    libc::SYS_capset,
-    libc::SYS_copy_file_range,
-    libc::SYS_faccessat,
-    libc::SYS_faccessat2,
-    libc::SYS_fchdir,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_fgetxattr,
-    libc::SYS_flistxattr,
-    libc::SYS_flock,
-    libc::SYS_fremovexattr,
-    libc::SYS_fsetxattr,
-    libc::SYS_fstatfs,
-    libc::SYS_ftruncate,
-    libc::SYS_getdents64,
-    libc::SYS_getegid,
-    libc::SYS_geteuid,
-    libc::SYS_getxattr,
-    libc::SYS_lgetxattr,
-    libc::SYS_linkat,
-    libc::SYS_listxattr,
-    libc::SYS_llistxattr,
-    libc::SYS_lremovexattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_mkdirat,
-    libc::SYS_mknodat,
-    libc::SYS_openat,
-    libc::SYS_pread64,
-    libc::SYS_pwrite64,
-    libc::SYS_readlinkat,
-    libc::SYS_removexattr,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
-    libc::SYS_setresgid,
-    libc::SYS_setresuid,
-    libc::SYS_setxattr,
-    libc::SYS_statfs,
-    libc::SYS_symlinkat,
-    libc::SYS_syncfs,
-    libc::SYS_umask,
-    libc::SYS_utimensat,
-];
-
-/// What user-mode Linux does, in both of its ways to run guest programs.
-const UML: &[c_long] = &[
-    libc::SYS_clock_nanosleep,
-    libc::SYS_close_range,
-    libc::SYS_dup,
-    libc::SYS_dup3,
-    libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_eventfd2,
-    libc::SYS_faccessat,
-    libc::SYS_fallocate,
-    libc::SYS_fstat,
-    libc::SYS_fstatfs,
-    libc::SYS_ftruncate,
-    libc::SYS_getdents64,
-    libc::SYS_getppid,
-    libc::SYS_getuid,
-    libc::SYS_ioctl,
-    libc::SYS_kill,
-    libc::SYS_lseek,
-    libc::SYS_memfd_create,
-    libc::SYS_mkdirat,
-    libc::SYS_mmap,
-    libc::SYS_mprotect,
-    libc::SYS_nanosleep,
-    libc::SYS_newfstatat,
-    libc::SYS_openat,
-    libc::SYS_personality,
-    libc::SYS_pipe2,
-    libc::SYS_ppoll,
-    libc::SYS_prctl,
-    libc::SYS_pread64,
-    libc::SYS_prlimit64,
-    libc::SYS_ptrace,
-    libc::SYS_pwrite64,
-    libc::SYS_read,
-    libc::SYS_readlinkat,
-    libc::SYS_recvmsg,
-    libc::SYS_rseq,
-    libc::SYS_rt_sigsuspend,
-    libc::SYS_rt_sigtimedwait,
-    libc::SYS_rt_tgsigqueueinfo,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_sched_setaffinity,
-    libc::SYS_seccomp,
-    libc::SYS_sendmsg,
-    libc::SYS_set_robust_list,
-    libc::SYS_set_tid_address,
-    libc::SYS_setsid,
-    libc::SYS_shutdown,
-    libc::SYS_signalfd4,
-    libc::SYS_statfs,
-    libc::SYS_tgkill,
-    libc::SYS_timer_create,
-    libc::SYS_timer_delete,
-    libc::SYS_timer_getoverrun,
-    libc::SYS_timer_gettime,
-    libc::SYS_timer_settime,
-    libc::SYS_timerfd_create,
-    libc::SYS_timerfd_settime,
-    libc::SYS_tkill,
-    libc::SYS_uname,
-    libc::SYS_unlinkat,
-];
-
-/// System calls that newer architectures do not have, where one of the lists above has the
-/// newer form.
-#[cfg(target_arch = "x86_64")]
-const OLD_FORMS: &[(c_long, c_long)] = &[
-    (libc::SYS_epoll_pwait, libc::SYS_epoll_wait),
-    (libc::SYS_ppoll, libc::SYS_poll),
-    (libc::SYS_unlinkat, libc::SYS_unlink),
-    (libc::SYS_unlinkat, libc::SYS_rmdir),
-    (libc::SYS_mkdirat, libc::SYS_mkdir),
-    (libc::SYS_readlinkat, libc::SYS_readlink),
-    (libc::SYS_epoll_create1, libc::SYS_epoll_create),
-    (libc::SYS_dup3, libc::SYS_dup2),
-    (libc::SYS_faccessat, libc::SYS_access),
-    (libc::SYS_pipe2, libc::SYS_pipe),
-    (libc::SYS_personality, libc::SYS_arch_prctl),
-    (libc::SYS_newfstatat, libc::SYS_stat),
-];
-#[cfg(not(target_arch = "x86_64"))]
-const OLD_FORMS: &[(c_long, c_long)] = &[];
-
-/// What QEMU must not do. It has a list of its own too (`-sandbox`).
-const NOT_QEMU: &[c_long] = &[
-    libc::SYS_acct,
-    libc::SYS_add_key,
-    libc::SYS_bpf,
-    libc::SYS_chroot,
-    libc::SYS_delete_module,
-    libc::SYS_execve,
-    libc::SYS_finit_module,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fsopen,
-    libc::SYS_init_module,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_io_uring_setup,
-    libc::SYS_kexec_load,
-    libc::SYS_keyctl,
-    libc::SYS_mount,
-    libc::SYS_mount_setattr,
-    libc::SYS_move_mount,
-    libc::SYS_name_to_handle_at,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_open_tree,
-    libc::SYS_perf_event_open,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_pidfd_open,
-    libc::SYS_pivot_root,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_ptrace,
-    libc::SYS_quotactl,
-    libc::SYS_reboot,
-    libc::SYS_request_key,
-    libc::SYS_setns,
-    libc::SYS_swapoff,
-    libc::SYS_swapon,
-    libc::SYS_syslog,
-    libc::SYS_umount2,
-    libc::SYS_unshare,
-    libc::SYS_userfaultfd,
-];
-
-/// Every flag of `clone` that makes a namespace.
-const NAMESPACES: u64 = (libc::CLONE_NEWNS
-    | libc::CLONE_NEWCGROUP
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUSER
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET) as u64;
-
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// Let this process and its children do nothing but what the role needs. For good.
 pub(crate) fn confine(role: Role) -> Result<(), JailError> {
+    if is_left_off() {
+        return Ok(());
+    }
+    landlock::restrict(role)?;
     #[cfg(feature = "misbehave")]
     super::misbehave::here(role, "before")?;
     let step = "restrict the machine's system calls";

@@ -13,6 +13,7 @@ use super::shares::ShareSocket;
 use super::{Failure, While, affinity};
 use crate::EngineKind;
 use crate::control::{Channel, Report};
+use crate::devices::balloon::Balloon;
 use crate::devices::block::{Block, Disk, Throttle};
 use crate::devices::net::Net;
 use crate::devices::rng::Rng;
@@ -115,7 +116,7 @@ pub(super) fn boot(
         }
     }
     // The guest's process has the same user, but must not get at this one.
-    nix::sys::prctl::set_dumpable(false).while_doing("hide from the guest")?;
+    jail::hide()?;
     let (reader, writer) = io::pipe().while_doing("make a pipe")?;
     let console = Console::new(File::from(OwnedFd::from(reader)), console.map(File::from))
         .while_doing("make the guest's console")?;
@@ -278,6 +279,10 @@ pub(super) fn devices(
     if spec.engine != EngineKind::Uml {
         // User-mode Linux asks the host by itself.
         devices.push(Box::new(Rng));
+    }
+    if spec.engine != EngineKind::Tcg {
+        // QEMU has its own, as the memory is its own.
+        devices.push(Box::new(Balloon));
     }
     let limits = spec.disk_limits;
     for (spec, files) in spec.disks.iter().zip(disks) {

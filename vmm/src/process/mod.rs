@@ -67,20 +67,26 @@ impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
     }
 }
 
-/// The second argument of a VMM process that will be given directories to share.
+/// The argument of a VMM process that will be given directories to share.
 pub(crate) const SHARES_ARGUMENT: &str = "shares";
+
+/// The argument of one that goes without the jail.
+pub(crate) const NO_JAIL_ARGUMENT: &str = "no-jail";
 
 /// Be a VMM process: what the `hull` program does when its first argument is
 /// [`crate::VMM_ARGUMENT`]. The control channel is descriptor 0.
 pub fn vmm_main() -> ExitCode {
-    let argument = std::env::args().nth(2);
-    if argument.as_deref() == Some(crate::probe::ARGUMENT) {
+    let has = |wanted: &str| std::env::args().skip(2).any(|argument| argument == wanted);
+    if has(crate::probe::ARGUMENT) {
         return crate::probe::probe_main();
+    }
+    if has(NO_JAIL_ARGUMENT) {
+        jail::leave_off();
     }
     // SAFETY: the creator put the channel on descriptor 0, and nothing else in this new
     // process uses the number: standard input is never touched.
     let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(0) });
-    begin(channel, argument.as_deref() == Some(SHARES_ARGUMENT))
+    begin(channel, has(SHARES_ARGUMENT))
 }
 
 /// Be a VMM process, in a copy of the creator.

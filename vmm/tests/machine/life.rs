@@ -163,6 +163,8 @@ pub fn as_user() -> ExitCode {
         network_limits: vmm::RateLimits::default(),
         host_limits: vmm::HostLimits::default(),
         trace_boot: false,
+        verbose: false,
+        no_jail: false,
         shares: vec![DirShare {
             tag: "data".to_owned(),
             source: PathBuf::from(&arguments[5]),

@@ -13,6 +13,7 @@
 mod support;
 
 mod block;
+mod ends;
 mod jail;
 mod life;
 #[cfg(feature = "misbehave")]
@@ -41,6 +42,12 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Guests of one test at a time have the machine for themselves.
     arguments.test_threads.get_or_insert(2);
+    let engines = std::env::var("HULL_TEST_ENGINES").unwrap_or_default();
+    let on_kvm = if engines.contains("kvm") {
+        ends::TESTS
+    } else {
+        &[]
+    };
     let tests: Vec<(&str, fn())> = [
         life::TESTS,
         streams::TESTS,
@@ -51,6 +58,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "misbehave")]
         misbehave::TESTS,
         tcg::TESTS,
+        on_kvm,
     ]
     .into_iter()
     .flatten()

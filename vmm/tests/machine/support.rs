@@ -116,6 +116,8 @@ pub fn config(name: &str) -> MachineConfig {
         network_limits: vmm::RateLimits::default(),
         host_limits: vmm::HostLimits::default(),
         trace_boot: false,
+        verbose: false,
+        no_jail: false,
         shares: Vec::new(),
         interfaces: Vec::new(),
         console: None,

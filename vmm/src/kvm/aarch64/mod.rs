@@ -73,9 +73,8 @@ pub(super) fn mmio_uart(address: u64) -> Option<u64> {
 /// The machine, on the kernel's command line. The rest is in the device tree.
 pub(super) fn arguments(_slots: &[DeviceSlot]) -> String {
     format!(
-        // The level comes first: what is read later holds from then on only.
         // A console that only speaks, from the first to the last word, without a driver.
-        "loglevel=3 earlycon=uart8250,mmio,{UART:#x} keep_bootcon 8250.nr_uarts=0 \
+        "earlycon=uart8250,mmio,{UART:#x} keep_bootcon 8250.nr_uarts=0 \
          panic=-1 rdinit=/init"
     )
 }

@@ -101,8 +101,7 @@ pub(super) fn is_reset(port: u16, data: &[u8]) -> bool {
 pub(super) fn arguments(slots: &[DeviceSlot]) -> String {
     let mut text = format!(
         // A console that only speaks, from the first to the last word, without a driver.
-        // The level comes first: what is read later holds from then on only.
-        "loglevel=3 earlycon=uart8250,io,{UART:#x} keep_bootcon 8250.nr_uarts=0 \
+        "earlycon=uart8250,io,{UART:#x} keep_bootcon 8250.nr_uarts=0 \
          reboot=k panic=-1 no_timer_check lapic_timer_khz=1000000 \
          random.trust_cpu=on rdinit=/init"
     );
