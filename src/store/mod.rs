@@ -68,7 +68,10 @@ pub enum StoreError {
         cause: std::io::Error,
     },
     /// SQLite reported something.
-    #[error("the database {path} cannot be used: {cause}{}", database_advice(cause))]
+    #[error(
+        "the database {path} cannot be used: {cause}{}",
+        database_advice(cause)
+    )]
     Database {
         /// The database file.
         path: PathBuf,

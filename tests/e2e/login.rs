@@ -136,8 +136,8 @@ fn a_helper_keeps_the_password_where_one_is_set() {
         "#!/bin/sh\n\
          case $1 in\n\
          store) cat > {0} ;;\n\
-         get) cat {0} 2>/dev/null || {{ echo credentials not found in native keychain; exit 1; }} ;;\n\
-         erase) rm {0} ;;\n\
+         get) cat >/dev/null; cat {0} 2>/dev/null || {{ echo credentials not found in native keychain; exit 1; }} ;;\n\
+         erase) cat >/dev/null; rm {0} ;;\n\
          esac\n",
         kept.display()
     );
@@ -169,4 +169,10 @@ fn a_helper_keeps_the_password_where_one_is_set() {
     assert_eq!(code, 0, "{said}");
     let (code, said) = hull_with(&hull, config.path(), &["logout", server]);
     assert!(code == 0 && !kept.exists(), "{said}");
+
+    // One that does not listen is an error like others.
+    fs::write(&program, "#!/bin/sh\nexec <&-\necho deaf\nexit 1\n").unwrap();
+    let login = ["login", "-u", "me", "-p", "word", server];
+    let (code, said) = hull_with(&hull, config.path(), &login);
+    assert!(code == 1 && said.contains("deaf"), "{code}: {said}");
 }

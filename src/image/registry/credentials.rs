@@ -64,8 +64,11 @@ pub(super) fn key(registry: &str) -> &str {
     }
 }
 
-fn read(registry: &str, config: impl Read) -> Result<Credentials, String> {
-    match docker_credential::get_credential_from_reader(config, key(registry)) {
+fn read(registry: &str, config: impl Read + Send) -> Result<Credentials, String> {
+    let server = key(registry);
+    let found =
+        docker_config::unharmed(|| docker_credential::get_credential_from_reader(config, server));
+    match found {
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             Ok(Credentials::Password(user, password))
         }

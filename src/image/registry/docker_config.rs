@@ -7,9 +7,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use nix::sys::signal::{SigSet, Signal};
 use serde_json::{Map, Value, json};
 
 use super::{RegistryError, credentials};
@@ -98,7 +100,25 @@ fn helper(config: &Map<String, Value>, key: &str) -> Option<String> {
     (!name.is_empty()).then(|| format!("docker-credential-{name}"))
 }
 
+/// Does something that writes to a helper, on a thread of its own that a helper which ends without
+/// reading cannot end with a signal.
+pub(super) fn unharmed<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let masked = || {
+        // The signal is the writing thread's, and goes with it. Children begin without the mask.
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGPIPE);
+        let _ = signals.thread_block();
+        work()
+    };
+    let done = thread::scope(|scope| scope.spawn(masked).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 fn call(helper: &str, verb: &str, input: &str) -> Result<(), String> {
+    unharmed(|| run(helper, verb, input))
+}
+
+fn run(helper: &str, verb: &str, input: &str) -> Result<(), String> {
     let told = |error: io::Error| format!("running {helper}: {error}");
     let mut child = Command::new(helper)
         .arg(verb)

@@ -35,7 +35,10 @@ HULLS = {
     "ContainerInspectResponse": {
         "Engine": {"type": "string"}, "SupervisorPid": {"type": "integer"}, "Warnings": {"type": "array"},
     },
-    "ContainerConfig": {name: {"type": ["string", "null"]} for name in ("Emulation", "Isolation", "Platform")},
+    "ContainerConfig": {
+        "NoJail": {"type": "boolean"},
+        **{name: {"type": ["string", "null"]} for name in ("Emulation", "Isolation", "Platform")},
+    },
     "HostConfig": {name: {"type": ["integer", "null"]} for name in ("NetworkReceiveBps", "NetworkSendBps")},
     "SystemInfo": {
         "DefaultEngine": {"type": "string"}, "RunDir": {"type": "string"}, "Kernels": {"type": "array"},

@@ -29,7 +29,9 @@ pub enum ReadError {
     #[error("this EROFS image uses {0}, which is not supported")]
     Unsupported(&'static str),
     /// The content contradicts itself.
-    #[error("the EROFS image is damaged: {0}; remove the images that have this layer with `hull rmi --force` and pull them again")]
+    #[error(
+        "the EROFS image is damaged: {0}; remove the images that have this layer with `hull rmi --force` and pull them again"
+    )]
     Damaged(&'static str),
 }
 
