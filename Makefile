@@ -3,6 +3,7 @@
 #   make demo      build everything, start a registry with real images, run the main job
 #   make test      every test: unit, property, end to end in real guests
 #   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM
+#   make test-kvm-core  the end-to-end tests' core there; an hour or more
 #   make load      500 clients of hull serve for three minutes, and a kill of it in the middle
 #   make fuzz      search for bytes that break a device or a decoder (FUZZ_SECONDS=10 per target)
 #   make arm       hull for ARM boards, a static program, with its agent, kernel and emulators
@@ -14,7 +15,7 @@
 #   make lint      formatting, clippy, shellcheck, dependencies
 #   make clean     remove target/ (kernels and images stay in the cache, ~/.cache/hull)
 
-.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test test-kvm load fuzz bench conformance lint clean
+.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test kvm test-kvm test-kvm-core load fuzz bench conformance lint clean
 .NOTPARALLEL:
 
 step := @scripts/step
@@ -75,11 +76,16 @@ arm: setup
 	$(step) "Building the guest kernel aarch64" kernel-config/build --target aarch64 --output target/kernels
 	$(step) "Collecting the emulators for aarch64" scripts/emulators aarch64
 
-test-kvm: cross_tests = --tests
-test-kvm: build arm
+kvm: build arm
 	$(step) "Checking the tests' packages" scripts/setup demo test run
 	$(step) "Building the guest kernel x86_64" kernel-config/build --target x86_64 --output target/kernels
+
+test-kvm: kvm
 	$(step) "Testing the kvm engine" tests/kvm/run
+
+test-kvm-core: cross_tests = --tests
+test-kvm-core: kvm
+	$(step) "Testing the end-to-end tests' core on the kvm engine" tests/kvm/run core
 
 load: build
 	$(step) "Checking the tests' packages" scripts/setup demo test
