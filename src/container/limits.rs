@@ -113,7 +113,14 @@ impl Processors {
 
 /// What the machine of a container may use of the host.
 pub fn of_host(config: &Config) -> HostLimits {
+    let pids = config.pids_limit.is_some_and(|limit| limit > 0);
+    let memory = config.memory != options::DEFAULT_MEMORY;
     HostLimits {
+        // Who asks for nothing has a guest of the usual size, and nothing around it.
+        wanted: memory
+            || pids
+            || config.cpuset.is_some()
+            || config.processors != Processors::default(),
         quota: config.processors.time(),
         shares: config.processors.shares,
         cpus: config.cpuset.clone(),

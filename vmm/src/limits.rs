@@ -44,6 +44,10 @@ const MIN_QUOTA_US: u64 = 1000;
 /// What a user asked for beyond the guest's size.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostLimits {
+    /// Whether the host's control groups are to bound it: to move its processes into one makes
+    /// the kernel hold up every new process for up to 20 ms, which is half of a guest's start.
+    #[serde(default)]
+    pub wanted: bool,
     /// Processor time; without it one processor more than the guest has.
     #[serde(default)]
     pub quota: Option<CpuQuota>,

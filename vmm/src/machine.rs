@@ -15,7 +15,7 @@ use crate::child::{Child, End};
 use crate::control::{Channel, Command, FDS_PER_PACKET, Report};
 use crate::jail::Confined;
 use crate::launch::Opened;
-use crate::limits::Size;
+use crate::limits::{Bounds, Size};
 use crate::process::{self, NO_JAIL_ARGUMENT, SHARES_ARGUMENT};
 use crate::{
     BootTrace, Event, HostLimits, LimitError, MachineConfig, NetworkPlace, StopReason,
@@ -137,7 +137,9 @@ pub struct Machine {
     trace: Option<Box<BootTrace>>,
     /// How large it is, since it was launched.
     size: Option<Size>,
-    /// What bounds it on the host, since it was launched.
+    /// Its name, since it was launched.
+    name: String,
+    /// What bounds it on the host, where that is wanted.
     confined: Option<Confined>,
     /// The host has killed processes of it for lack of memory.
     starved: bool,
@@ -152,6 +154,7 @@ impl Machine {
             stopped: None,
             trace: None,
             size: None,
+            name: String::new(),
             confined: None,
             starved: false,
         }
@@ -175,8 +178,10 @@ impl Machine {
             host_limits,
         } = opened;
         let size = Size::of(&spec);
-        let bounds = size.bounds(&host_limits);
-        self.confined = Some(Confined::begin(self.pid(), spec.name.clone(), bounds));
+        self.name.clone_from(&spec.name);
+        if host_limits.wanted {
+            self.confine(&size.bounds(&host_limits));
+        }
         self.size = Some(size);
         if !shares.is_empty() {
             let command = Command::Shares(spec.shares.clone());
@@ -185,6 +190,12 @@ impl Machine {
         self.send(&Command::Launch(spec), &files.into_vec())
             .map_err(StartError::Spawn)?;
         Ok(self)
+    }
+
+    /// Begin to put it into a group of the host's.
+    fn confine(&mut self, bounds: &Bounds) {
+        let (process, name) = (self.pid(), self.name.clone());
+        self.confined = Some(Confined::begin(process, name, bounds.clone()));
     }
 
     fn send(&self, command: &Command, fds: &[OwnedFd]) -> io::Result<()> {
@@ -303,9 +314,16 @@ impl Machine {
 
     /// Change what its processes may use of the host.
     pub fn limit(&mut self, limits: &HostLimits) -> Result<(), LimitError> {
-        match (self.confined.as_mut().map(Confined::settle), self.size) {
-            (Some(group), Some(size)) => group?.set(&size.bounds(limits)),
-            _ => Ok(()),
+        let Some(size) = self.size else {
+            return Ok(());
+        };
+        let bounds = size.bounds(limits);
+        if self.confined.is_none() {
+            self.confine(&bounds);
+        }
+        match &mut self.confined {
+            Some(confined) => confined.settle()?.set(&bounds),
+            None => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The host's control groups around a machine's processes: what it costs the host at most.
 //!
-//! Every machine gets a group of its own where the host lets its user make one: root, or
+//! A machine that is to be limited gets a group of its own where the host lets its user make one: root, or
 //! whoever has a part of the tree delegated. Version 2 is used where it has the controllers,
 //! version 1 where the host has them there. Nobody cleans up behind a creator that was killed
 //! but the next one: a group without processes can be removed by anybody at any time, and one
