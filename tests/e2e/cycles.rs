@@ -32,8 +32,9 @@ impl World {
         let mut unshare = Command::new("unshare")
             .args(user)
             .args(["-m", "-i", "-n", "-p", "-f", "--mount-proc", "sh", "-c"])
-            // The shell is what orphans in there go to, and reaps them while it waits.
-            .arg("mount -t tmpfs shm /dev/shm; echo up; sleep 100000; :")
+            // The shell is what orphans in there go to, and reaps them while it waits. All that stays
+            // is there before it says so.
+            .arg("mount -t tmpfs shm /dev/shm; sleep 100000 & echo up; wait; :")
             .stdout(Stdio::piped())
             // What it says when its child is killed.
             .stderr(Stdio::null())
