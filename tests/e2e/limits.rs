@@ -465,3 +465,17 @@ fn what_a_container_sends_and_receives_is_bounded() {
         begin.elapsed()
     );
 }
+
+#[test]
+fn only_who_asks_for_limits_is_in_a_group_also_later() {
+    if !host_has_groups() {
+        return;
+    }
+    let hull = Hull::shared();
+    let running = hull.background(&["busybox", "sleep", "1000"]);
+    assert_eq!(groups(&running.id, ""), Vec::<PathBuf>::new());
+    hull.ok(&["update", "--cpu-quota", "20000", &running.id]);
+    let groups = groups(&running.id, "");
+    assert!(quota(&groups).starts_with("20000"), "{groups:?}");
+    assert!(all_inside(&hull, &running.id, &groups));
+}
