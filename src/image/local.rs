@@ -129,9 +129,12 @@ pub fn load(store: &Store, id: &Digest) -> Result<Option<Image>, ImageError> {
 
 /// All images, newest first by when they were built.
 pub fn list(store: &Store) -> Result<Vec<Image>, ImageError> {
+    // Names are read last: an image that comes here meanwhile is not listed rather than listed
+    // without its name, as if nobody needed it.
+    let records = store.images()?;
     let (names, digests) = (store.names()?, store.repo_digests()?);
     let mut images = Vec::new();
-    for record in store.images()? {
+    for record in records {
         let mut own: Vec<String> = names
             .iter()
             .filter(|name| name.image == record.id)

@@ -80,7 +80,7 @@ pub fn attach(
         let (sender, body) = Body::stream();
         let client = Client {
             sink: Sink::Body(sender),
-            source: Source::Body(call.body),
+            source: Source::Body(call.body.into_stream()),
         };
         tokio::spawn(converse(client, peer, terms, earlier, feed));
         return Ok(answer(StatusCode::OK, kind, body));
@@ -144,7 +144,7 @@ enum Sink {
 
 enum Source {
     Connection(ReadHalf<TokioIo<Upgraded>>),
-    Body(Incoming),
+    Body(Option<Incoming>),
     Socket(websocket::Source),
 }
 
@@ -186,6 +186,7 @@ impl Source {
                 Ok((count > 0).then(|| buffer.into()))
             }
             Self::Body(body) => loop {
+                let Some(body) = body else { return Ok(None) };
                 match body.frame().await {
                     None => return Ok(None),
                     Some(Ok(frame)) => match frame.into_data() {

@@ -28,6 +28,7 @@ mod state;
 mod system;
 mod tls;
 pub mod ui;
+mod upload;
 mod usage;
 mod volumes;
 mod watch;

@@ -1,6 +1,5 @@
 //! What a client asks, taken apart and within bounds.
 
-use std::io::{self, Read};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -10,19 +9,15 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
 
 use super::error::ApiError;
+use super::upload::{BodyReader, Upload};
 use super::watch::Peer;
 
 /// The largest JSON body.
 const MAX_JSON: usize = 4 << 20;
 /// How long a JSON body may take to arrive.
 const JSON_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a client may let an archive wait in the middle.
-const PIECE_PATIENCE: Duration = Duration::from_secs(600);
-/// Pieces of a body that wait for the code that reads them.
-const QUEUE: usize = 4;
 
 /// One request.
 #[derive(Debug)]
@@ -38,7 +33,7 @@ pub struct Call {
     /// Headers.
     pub headers: HeaderMap,
     /// The body that follows.
-    pub body: Incoming,
+    pub body: Upload,
     /// The connection itself, where the client asks for it.
     pub upgrade: Option<OnUpgrade>,
     /// Who is at the other end.
@@ -130,7 +125,7 @@ impl Call {
             version,
             query: Query::parse(parts.uri.query().unwrap_or_default()),
             headers: parts.headers,
-            body,
+            body: body.into(),
             upgrade,
             peer,
         })
@@ -164,12 +159,7 @@ impl Call {
 
     /// The body for code that reads, in a thread that may wait.
     pub fn reader(self) -> BodyReader {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(pump(self.body, sender));
-        BodyReader {
-            receiver,
-            rest: Bytes::new(),
-        }
+        self.body.reader()
     }
 }
 
@@ -197,49 +187,6 @@ fn check_version(version: (u32, u32)) -> Result<(), ApiError> {
         )));
     }
     Ok(())
-}
-
-async fn pump(mut body: Incoming, sender: mpsc::Sender<io::Result<Bytes>>) {
-    loop {
-        let next = tokio::select! {
-            next = tokio::time::timeout(PIECE_PATIENCE, body.frame()) => next,
-            () = sender.closed() => return,
-        };
-        let piece = match next {
-            Ok(None) => return,
-            Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(bytes) => Ok(bytes),
-                Err(_) => continue,
-            },
-            Ok(Some(Err(error))) => Err(io::Error::other(error)),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        let failed = piece.is_err();
-        if sender.send(piece).await.is_err() || failed {
-            return;
-        }
-    }
-}
-
-/// A request's body as a file that is read.
-#[derive(Debug)]
-pub struct BodyReader {
-    receiver: mpsc::Receiver<io::Result<Bytes>>,
-    rest: Bytes,
-}
-
-impl Read for BodyReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.receiver.blocking_recv() {
-                None => return Ok(0),
-                Some(piece) => self.rest = piece?,
-            }
-        }
-        let taken = self.rest.len().min(buffer.len());
-        buffer[..taken].copy_from_slice(&self.rest.split_to(taken));
-        Ok(taken)
-    }
 }
 
 #[cfg(test)]

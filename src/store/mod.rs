@@ -171,12 +171,15 @@ impl Store {
         &self.repairs
     }
 
-    /// Runs queries outside of any transaction.
+    /// Runs queries that all see the database as it is at the first of them, whatever other
+    /// commands change meanwhile. It waits for nobody.
     pub fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        query(&self.connection()).map_err(|cause| self.database_error(cause))
+        let mut db = self.connection();
+        let run = || query(&*db.transaction_with_behavior(TransactionBehavior::Deferred)?);
+        run().map_err(|cause| self.database_error(cause))
     }
 
     /// Runs changes in one transaction that has the database to itself; nothing of it stays when

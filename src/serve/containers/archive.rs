@@ -87,8 +87,6 @@ pub async fn put(state: Shared, call: Call, name: String) -> Reply {
             follow_link: false,
         };
         copy::from_archive(&context, &container, &mut reader, &path, options)?;
-        // What follows the archive's end is read too, or the client could not finish.
-        std::io::copy(&mut reader, &mut std::io::sink())?;
         Ok::<(), ApiError>(())
     });
     copied.await.map_err(ApiError::broken)??;

@@ -108,7 +108,8 @@ fn only_the_page_with_its_token_is_answered() {
 
 #[test]
 fn the_page_shows_containers_images_logs_and_gives_a_terminal() {
-    let hull = Hull::shared();
+    // Where nobody else's containers come and go: a browser notes each that it is told to be gone.
+    let hull = Hull::fresh();
     let label = format!("note={HOSTILE}");
     let script = "echo \"$1\"; trap 'exit 0' TERM; while :; do sleep 1; done";
     let running = hull.background(&[
@@ -203,7 +204,7 @@ fn the_page_shows_containers_images_logs_and_gives_a_terminal() {
 
 #[test]
 fn the_terminal_draws_what_programs_write() {
-    let hull = Hull::shared();
+    let hull = Hull::fresh();
     let ui = Ui::start(&hull);
     let browser = Browser::start();
     browser.open(&ui.address);

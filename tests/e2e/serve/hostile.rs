@@ -1,10 +1,10 @@
 //! Clients that mean harm, or know no better.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use super::{Container, Server};
-use crate::harness::Hull;
+use crate::harness::{Hull, PATIENCE};
 
 fn post(path: &str, body: &str) -> Vec<u8> {
     format!(
@@ -100,6 +100,44 @@ fn nonsense_gets_dockers_errors() {
         );
     }
     assert!(server.ok(&["version"]).contains("hull"));
+}
+
+/// A client that is refused before it has sent everything would see a broken connection instead
+/// of the reason.
+#[test]
+fn what_a_refused_client_still_sends_is_taken() {
+    let hull = Hull::shared();
+    let server = Server::new(&hull);
+    let mut stream = UnixStream::connect(server.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    let mut answer = || {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(answers.read_line(&mut head).unwrap() > 0, "{head}");
+        }
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            (name.eq_ignore_ascii_case("content-length")).then(|| value.parse::<u64>().unwrap())
+        });
+        let mut body = String::new();
+        let mut rest = answers.by_ref().take(length.unwrap_or_default());
+        rest.read_to_string(&mut body).unwrap();
+        (head, body)
+    };
+    let size = 20 << 20;
+    write!(
+        stream,
+        "POST /build?version=2 HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+    )
+    .unwrap();
+    let (head, body) = answer();
+    assert!(head.starts_with("HTTP/1.1 501"), "{head}");
+    assert!(body.contains("BuildKit"), "{body}");
+    stream.write_all(&vec![0; size]).unwrap();
+    write!(stream, "GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(answer().0.starts_with("HTTP/1.1 200"));
 }
 
 #[test]
