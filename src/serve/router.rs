@@ -68,7 +68,7 @@ pub async fn route(state: Shared, call: Call) -> Reply {
         (&Method::GET, ["plugins"]) => Ok(reply::json(&serde_json::json!([]))),
         (_, ["plugins", name, ..]) => Err(ApiError::missing(format!("plugin {name:?} not found"))),
         (_, ["session" | "grpc"]) => Err(ApiError::not_there(
-            "BuildKit's protocol (set DOCKER_BUILDKIT=0, or use hull build)",
+            "BuildKit's protocol (make a builder of buildx's docker-container driver, set DOCKER_BUILDKIT=0, or use hull build)",
         )),
         _ => Err(no_such_page()),
     }

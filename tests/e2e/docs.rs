@@ -172,21 +172,30 @@ fn every_command_in_the_documentation_does_what_it_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// `path.rs: function` in backticks, each with its line.
+/// `path.rs: function` in backticks, or a script of `tests` and its function, each with its line.
 fn named_tests(text: &str) -> Vec<(usize, String, String)> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         for quoted in line.split('`').skip(1).step_by(2) {
-            if let Some((file, function)) = quoted.split_once(".rs: ") {
-                found.push((number + 1, format!("{file}.rs"), function.to_owned()));
+            let Some((file, function)) = quoted.split_once(": ") else {
+                continue;
+            };
+            let script = file.starts_with("tests/") && !file.contains(['.', ' ']);
+            if file.ends_with(".rs") || script {
+                found.push((number + 1, file.to_owned(), function.to_owned()));
             }
         }
     }
     found
 }
 
-/// Whether `function` is a test that runs: by its attribute, or in a list of tests.
+/// Whether `function` is a test that runs: by its attribute, in a list of tests, or called by its
+/// script.
 fn is_test(source: &str, function: &str) -> bool {
+    if source.starts_with("#!") {
+        let has = |wanted: &str| source.lines().any(|line| line == wanted);
+        return has(&format!("{function}() {{")) && has(function);
+    }
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
     let start = format!("fn {function}(");
     let Some(at) = lines.iter().position(|line| line.starts_with(&start)) else {

@@ -278,6 +278,34 @@ fn writing_takes_set_user_id_away() {
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o777);
 }
 
+/// What docker and BuildKit in a container do with theirs.
+#[test]
+fn a_volume_holds_the_writable_layer_of_an_overlay() {
+    let hull = Hull::shared();
+    let run = |script: &str| {
+        let mount = "mkdir /m; mount -t overlay -o lowerdir=/d/low,upperdir=/d/up,workdir=/d/work overlay /m";
+        let script =
+            format!("set -e; mkdir -p /d/low /d/up /d/work; {script}").replace("MOUNT", mount);
+        let volume = [
+            "--privileged",
+            "-v",
+            "volumes-overlay:/d",
+            "busybox",
+            "sh",
+            "-c",
+            &script,
+        ];
+        hull.ok(&[&["run", "--rm"][..], &volume].concat())
+    };
+    run(
+        "mkdir /d/low/dir; touch /d/low/dir/below /d/low/file; ln -s file /d/low/link; MOUNT; \
+         rm -r /m/dir; mkdir /m/dir; rm /m/file; mv /m/link /m/moved; echo new > /m/dir/new",
+    );
+    let seen = run("MOUNT; ls -A /m /m/dir; readlink /m/moved; cat /m/dir/new");
+    assert_eq!(seen, "/m:\ndir\nmoved\n\n/m/dir:\nnew\nfile\nnew");
+    hull.ok(&["volume", "rm", "volumes-overlay"]);
+}
+
 #[test]
 fn a_volume_may_be_a_directory_of_the_host() {
     let hull = Hull::fresh();

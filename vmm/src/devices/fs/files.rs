@@ -18,6 +18,8 @@ use fuse_backend_rs::passthrough::PassthroughFs;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 
+use super::attributes;
+
 /// How long the guest may trust what it was told of a file's attributes and of a directory's
 /// place. It is the least that a kernel can tell from nothing: until its next tick but one.
 pub(super) const TRUST: Duration = Duration::from_nanos(1);
@@ -92,6 +94,10 @@ fn agreed() -> FsOptions {
         // A file that has changed is read anew.
         | FsOptions::AUTO_INVAL_DATA
         | FsOptions::ATOMIC_O_TRUNC
+}
+
+fn forbidden() -> io::Error {
+    io::Error::from_raw_os_error(libc::EPERM)
 }
 
 /// Methods that hand their arguments on.
@@ -180,6 +186,61 @@ impl FileSystem for Files {
         )
     }
 
+    fn setxattr(
+        &self,
+        context: &Context,
+        inode: Inode,
+        name: &CStr,
+        value: &[u8],
+        flags: u32,
+    ) -> io::Result<()> {
+        let host = attributes::on_host(name).ok_or_else(forbidden)?;
+        let set = self
+            .passthrough
+            .setxattr(context, inode, &host, value, flags);
+        set.or_else(|refused| {
+            let (stat, _) = self.passthrough.getattr(context, inode, None)?;
+            match attributes::dispensable(name, stat.st_mode, &refused) {
+                true => Ok(()),
+                false => Err(refused),
+            }
+        })
+    }
+
+    fn getxattr(
+        &self,
+        context: &Context,
+        inode: Inode,
+        name: &CStr,
+        size: u32,
+    ) -> io::Result<GetxattrReply> {
+        let host = attributes::on_host(name);
+        let host = host.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODATA))?;
+        self.passthrough.getxattr(context, inode, &host, size)
+    }
+
+    fn listxattr(&self, context: &Context, inode: Inode, size: u32) -> io::Result<ListxattrReply> {
+        // The host's names may be longer than there is room for the guest's.
+        let listed = self
+            .passthrough
+            .listxattr(context, inode, attributes::MOST)?;
+        let ListxattrReply::Names(listed) = listed else {
+            return Ok(listed);
+        };
+        let names = attributes::in_guest(&listed);
+        let length = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        match size {
+            0 => Ok(ListxattrReply::Count(length)),
+            _ if length > size => Err(io::Error::from_raw_os_error(libc::ERANGE)),
+            _ => Ok(ListxattrReply::Names(names)),
+        }
+    }
+
+    fn removexattr(&self, context: &Context, inode: Inode, name: &CStr) -> io::Result<()> {
+        let host = attributes::on_host(name).ok_or_else(forbidden)?;
+        self.passthrough.removexattr(context, inode, &host)
+    }
+
     made! {
         symlink(target: &CStr, parent: Inode, name: &CStr);
         mknod(parent: Inode, name: &CStr, mode: u32, device: u32, mask: u32);
@@ -216,10 +277,6 @@ impl FileSystem for Files {
         release(inode: Inode, flags: u32, handle: Handle, flush: bool, flock_release: bool,
             lock_owner: Option<u64>) -> io::Result<()>;
         statfs(inode: Inode) -> io::Result<statvfs64>;
-        setxattr(inode: Inode, name: &CStr, value: &[u8], flags: u32) -> io::Result<()>;
-        getxattr(inode: Inode, name: &CStr, size: u32) -> io::Result<GetxattrReply>;
-        listxattr(inode: Inode, size: u32) -> io::Result<ListxattrReply>;
-        removexattr(inode: Inode, name: &CStr) -> io::Result<()>;
         opendir(inode: Inode, flags: u32) -> io::Result<(Option<Handle>, OpenOptions)>;
         readdir(inode: Inode, handle: Handle, size: u32, offset: u64,
             add_entry: &mut dyn FnMut(DirEntry) -> io::Result<usize>) -> io::Result<()>;

@@ -3,6 +3,7 @@
 //! The FUSE work is fuse-backend-rs's. What it can reach is decided by the process that
 //! this device lives in: that process's root directory holds the shared directories alone.
 
+mod attributes;
 mod files;
 #[cfg(test)]
 mod tests;

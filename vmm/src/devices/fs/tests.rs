@@ -29,6 +29,10 @@ const RENAME: u32 = 12;
 const LINK: u32 = 13;
 const OPEN: u32 = 14;
 const READ: u32 = 15;
+const SETXATTR: u32 = 21;
+const GETXATTR: u32 = 22;
+const LISTXATTR: u32 = 23;
+const REMOVEXATTR: u32 = 24;
 const INIT: u32 = 26;
 /// Reserves as much of the disk as it is told to.
 const FALLOCATE: u32 = 43;
@@ -206,6 +210,66 @@ fn nothing_is_made_or_removed_outside() {
 
 /// The jail's part: the device's process sees the directory as a mount, whose end the kernel
 /// knows although the directory that a request names has left it.
+/// Two numbers and a name, as requests about attributes have them.
+fn attribute(first: u32, name: &str) -> Vec<u8> {
+    let mut body = first.to_le_bytes().to_vec();
+    body.extend([0; 4]);
+    body.extend(format!("{name}\0").as_bytes());
+    body
+}
+
+#[test]
+fn privileged_attributes_are_kept_and_cannot_be_forged() {
+    let (_outer, mut device) = shared();
+    let node = lookup(&mut device, ROOT, "deep").unwrap();
+    let mut set = |node, name| {
+        let body = [attribute(1, name), b"y".to_vec()].concat();
+        ask(&mut device, SETXATTR, node, &body).0
+    };
+    assert_eq!(set(node, "user.own"), 0);
+    assert_eq!(set(node, "trusted.overlay.opaque"), 0);
+    assert_eq!(set(node, "user.hull.trusted.overlay.opaque"), -libc::EPERM);
+
+    let mut get = |name| ask(&mut device, GETXATTR, node, &attribute(8, name));
+    assert_eq!(get("trusted.overlay.opaque"), (0, b"y".to_vec()));
+    let forged = get("user.hull.trusted.overlay.opaque").0;
+    assert_eq!(forged, -libc::ENODATA);
+
+    let own = b"user.own\0trusted.overlay.opaque\0";
+    let size = own.len() as u32;
+    let mut list = |size| ask(&mut device, LISTXATTR, node, &attribute(size, ""));
+    assert_eq!(list(0).1[..4], size.to_le_bytes());
+    assert_eq!(list(size - 1).0, -libc::ERANGE);
+    let (error, listed) = list(size);
+    let mut listed: Vec<_> = listed.split_inclusive(|byte| *byte == 0).collect();
+    listed.sort_unstable();
+    assert_eq!(
+        (error, listed.concat()),
+        (0, b"trusted.overlay.opaque\0user.own\0".to_vec())
+    );
+
+    let mut remove = |name: &str| {
+        ask(
+            &mut device,
+            REMOVEXATTR,
+            node,
+            format!("{name}\0").as_bytes(),
+        )
+        .0
+    };
+    assert_eq!(remove("user.hull.trusted.overlay.opaque"), -libc::EPERM);
+    assert_eq!(remove("trusted.overlay.opaque"), 0);
+}
+
+#[test]
+fn a_link_cannot_have_what_overlayfs_can_do_without() {
+    let (_outer, mut device) = shared();
+    let node = lookup(&mut device, ROOT, "relative").unwrap();
+    let mut set = |name| ask(&mut device, SETXATTR, node, &attribute(0, name)).0;
+    assert_eq!(set("trusted.overlay.origin"), 0);
+    assert_eq!(set("trusted.other"), -libc::EPERM);
+}
+
 #[test]
 fn a_directory_that_the_host_moves_out_leads_nowhere_above_itself() {
     if !nix::unistd::geteuid().is_root() {
