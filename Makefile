@@ -2,8 +2,8 @@
 #
 #   make demo      build everything, start a registry with real images, run the main job
 #   make test      every test: unit, property, end to end in real guests
-#   make test-kvm  the kvm engine on emulated CPUs with virtualization, x86-64 and ARM
-#   make test-kvm-core  the end-to-end tests' core there; an hour or more
+#   make test-kvm  the kvm engine, with the end-to-end tests' core, on emulated CPUs with
+#                  virtualization, x86-64 and ARM
 #   make test-buildx  docker buildx with BuildKit in a container, compiled from Debian's source
 #   make load      500 clients of hull serve for three minutes, and a kill of it in the middle
 #   make fuzz      search for bytes that break a device or a decoder (FUZZ_SECONDS=10 per target)
@@ -16,7 +16,7 @@
 #   make lint      formatting, clippy, shellcheck, dependencies
 #   make clean     remove target/ (kernels and images stay in the cache, ~/.cache/hull)
 
-.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test kvm test-kvm test-kvm-core test-buildx load fuzz bench conformance lint clean
+.PHONY: all build arm setup hull agent kernel emulators kernels guests registry registry-stop demo test kvm test-kvm test-buildx load fuzz bench conformance lint clean
 .NOTPARALLEL:
 
 step := @scripts/step
@@ -81,12 +81,9 @@ kvm: build arm
 	$(step) "Checking the tests' packages" scripts/setup demo test run
 	$(step) "Building the guest kernel x86_64" kernel-config/build --target x86_64 --output target/kernels
 
+test-kvm: cross_tests = --tests
 test-kvm: kvm
 	$(step) "Testing the kvm engine" tests/kvm/run
-
-test-kvm-core: cross_tests = --tests
-test-kvm-core: kvm
-	$(step) "Testing the end-to-end tests' core on the kvm engine" tests/kvm/run core
 
 test-buildx: build
 	$(step) "Checking the demonstration's packages" scripts/setup demo

@@ -208,8 +208,6 @@ fn nothing_is_made_or_removed_outside() {
     assert_eq!(inner, ["absolute", "deep", "file", "relative"]);
 }
 
-/// The jail's part: the device's process sees the directory as a mount, whose end the kernel
-/// knows although the directory that a request names has left it.
 /// Two numbers and a name, as requests about attributes have them.
 fn attribute(first: u32, name: &str) -> Vec<u8> {
     let mut body = first.to_le_bytes().to_vec();
@@ -270,6 +268,8 @@ fn a_link_cannot_have_what_overlayfs_can_do_without() {
     assert_eq!(set("trusted.other"), -libc::EPERM);
 }
 
+/// The jail's part: the device's process sees the directory as a mount, whose end the kernel
+/// knows although the directory that a request names has left it.
 #[test]
 fn a_directory_that_the_host_moves_out_leads_nowhere_above_itself() {
     if !nix::unistd::geteuid().is_root() {
