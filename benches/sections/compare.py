@@ -21,7 +21,7 @@ def run(setting):
             raise Failed(f"{tool} is not installed: run scripts/setup peers")
     rounds = setting.rounds(15, 7)
     first, second = (comparison(setting.hull, rounds) for _ in range(2))
-    series, apart = [], []
+    apart = []
     for column in COLUMNS:
         one, other = figures(first, column), figures(second, column)
         for figure in one:
