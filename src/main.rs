@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some(vmm::VMM_ARGUMENT) => vmm::vmm_main(),
         Some(hull::container::supervisor::SUBCOMMAND) => hull::container::supervisor::main(),
+        Some(hull::container::standby::SUBCOMMAND) => hull::container::standby::main(),
         Some(hull::network::holder::SUBCOMMAND) => hull::network::holder::main(),
         // Keeps the signal ignored, as it is at the start: a client that left ends nothing.
         Some("serve" | "ui") => hull::cli::main(arguments),

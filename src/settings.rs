@@ -80,6 +80,16 @@ pub struct Defaults {
     pub platform: Option<String>,
     /// When to ask the registry: `missing`, `always` or `never`.
     pub pull: Option<String>,
+    /// How long a booted guest waits for the next container, after one has started; 0 is not at
+    /// all.
+    pub standby_seconds: Option<u64>,
+}
+
+impl Defaults {
+    /// Seconds that a booted guest waits for the next container.
+    pub fn standby_seconds(&self) -> u64 {
+        self.standby_seconds.unwrap_or(60)
+    }
 }
 
 /// What containers of an image need.

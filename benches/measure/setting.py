@@ -81,6 +81,13 @@ class Hull(Runtime):
             return str(failed)
         return None
 
+    def without_standby(self):
+        """The same, where no guest waits for the next container."""
+        settings = Path(self.environment["HULL_CONFIG"]).read_text()
+        alone = PLACE / "without-standby.toml"
+        alone.write_text(f"{settings}\n[defaults]\nstandby-seconds = 0\n")
+        return Runtime("hull", self.command, {**self.environment, "HULL_CONFIG": str(alone)})
+
     def processes_of(self, container):
         """The supervisor of a container; everything else is below it."""
         return int(self.output("inspect", "--format", "{{.SupervisorPid}}", container))

@@ -1,6 +1,7 @@
 """Series of samples, their spread, and comparisons that are taken in turns."""
 
 import statistics
+import time
 from dataclasses import dataclass, field
 
 
@@ -62,14 +63,17 @@ def ratio(what, of, to, target):
     return Verdict(what, of.median / to.median, target, best=of.least / to.least)
 
 
-def in_turns(candidates, rounds):
+def in_turns(candidates, rounds, pause=0.0):
     """Measures (name, function) pairs by turns after one round to warm up; in every round
-    another one goes first. Functions return samples in seconds; series are in ms."""
+    another one goes first. Functions return samples in seconds; series are in ms. `pause` seconds
+    before each are for what the one before still does in the background."""
     series = {name: Series(name) for name, _ in candidates}
     for _, function in candidates:
+        time.sleep(pause)
         function()
     for number in range(rounds):
         first = number % len(candidates)
         for name, function in candidates[first:] + candidates[:first]:
+            time.sleep(pause)
             series[name].values.append(function().wall * 1000)
     return series

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use guest_agent::protocol::{AgentError, Interface, Vlan};
+use guest_agent::protocol::{AgentError, HardwareAddress, Interface, Vlan};
 use nix::errno::Errno;
 
 use crate::error::{Result, guest, invalid, reason};
@@ -51,6 +51,25 @@ pub fn configure(interface: &Interface) -> Result<()> {
     Ok(())
 }
 
+/// Takes an interface up that gets its addresses later.
+pub fn take_up(mac: [u8; 6]) -> Result<()> {
+    let name = find(mac)?.ok_or_else(|| missing(mac))?;
+    prepare_ipv6(&name, false).map_err(|e| guest(format!("cannot prepare IPv6 on {name}"), e))?;
+    sys::set_up(&name).map_err(|e| guest(format!("cannot take up {name}"), reason(e)))
+}
+
+/// Gives an interface another hardware address.
+pub fn readdress(change: HardwareAddress) -> Result<()> {
+    let name = find(change.now)?.ok_or_else(|| missing(change.now))?;
+    sys::set_mac(&name, change.wanted).map_err(|e| {
+        let wanted = text(change.wanted);
+        guest(
+            format!("cannot give {name} the address {wanted}"),
+            reason(e),
+        )
+    })
+}
+
 /// What is there already is as good.
 fn present(result: nix::Result<()>) -> nix::Result<()> {
     match result {
@@ -91,10 +110,18 @@ fn text(mac: [u8; 6]) -> String {
 /// The interface with this hardware address, if there is one.
 fn find(mac: [u8; 6]) -> Result<Option<String>> {
     let wanted = text(mac);
+    let is_it = |name: &Path| {
+        let address = Path::new(INTERFACES).join(name).join("address");
+        fs::read_to_string(address).is_ok_and(|found| found.trim() == wanted)
+    };
+    // Most guests have this one only.
+    let first = "eth0";
+    if is_it(Path::new(first)) {
+        return Ok(Some(first.to_owned()));
+    }
     let entries = fs::read_dir(INTERFACES).map_err(|e| guest("cannot list interfaces", e))?;
     for name in entries.flatten().map(|entry| entry.file_name()) {
-        let address = Path::new(INTERFACES).join(&name).join("address");
-        if fs::read_to_string(address).is_ok_and(|found| found.trim() == wanted) {
+        if is_it(Path::new(&name)) {
             return Ok(Some(name.to_string_lossy().into_owned()));
         }
     }

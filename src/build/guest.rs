@@ -216,6 +216,7 @@ impl<'a> Guest<'a> {
             spec: container_spec(command.config)?,
             user: command.config.user.clone(),
             groups: Vec::new(),
+            hardware: Vec::new(),
             network: self.network.interfaces.clone(),
             files,
             sockets: command.agents.iter().map(|it| it.socket.clone()).collect(),

@@ -34,6 +34,7 @@ pub mod options;
 pub mod record;
 pub mod restart;
 pub mod spec;
+pub mod standby;
 pub mod state;
 pub mod stats;
 pub mod supervisor;

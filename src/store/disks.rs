@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
 use super::{Store, StoreError, TempFile};
+use crate::container::record::Container;
 
 /// Size of a writable layer in bytes; it takes only what is written.
 pub const WRITABLE_SIZE: u64 = 16 << 30;
@@ -29,10 +30,27 @@ pub enum DiskError {
     Store(#[from] StoreError),
 }
 
+/// Whether what is written must survive its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    Yes,
+    No,
+}
+
+impl Lasting {
+    fn of(container: &Container) -> Self {
+        match container.config.auto_remove {
+            true => Self::No,
+            false => Self::Yes,
+        }
+    }
+}
+
 impl Store {
     /// The container's writable disk, cloned from the template when it is not there yet; one of
     /// another size than most is made anew.
-    pub fn ensure_writable_disk(&self, id: &str, size: Option<u64>) -> Result<PathBuf, DiskError> {
+    pub fn ensure_writable_disk(&self, container: &Container) -> Result<PathBuf, DiskError> {
+        let (id, lasting) = (&container.id, Lasting::of(container));
         let disk = self.paths.writable_disk(id);
         if disk.exists() {
             return Ok(disk);
@@ -40,12 +58,12 @@ impl Store {
         let fail = |source| StoreError::io("make the writable layer", &disk, source);
         let partial = disk.with_extension("partial");
         super::run_dir::make_directory(&self.paths.container_dir(id))?;
-        match size {
-            None => clone_sparse(&self.template()?, &partial).map_err(fail)?,
+        match container.config.disk_size {
+            None => clone_sparse(&self.template(lasting)?, &partial).map_err(fail)?,
             Some(size) => {
                 let file = create(&partial).map_err(fail)?;
                 file.set_len(size).map_err(fail)?;
-                make_file_system(&partial)?;
+                make_file_system(&partial, lasting)?;
             }
         }
         fs::rename(&partial, &disk).map_err(fail)?;
@@ -54,42 +72,47 @@ impl Store {
 
     /// Bytes on the disk of what a container wrote: its files beyond an empty writable layer,
     /// and its log.
-    pub fn container_size(&self, id: &str) -> Result<u64, StoreError> {
+    pub fn container_size(&self, container: &Container) -> Result<u64, StoreError> {
+        let id = &container.id;
         let directory = self.paths.container_dir(id);
         let size = super::volumes::size_of(&directory)
             .map_err(|source| StoreError::io("measure", &directory, source))?;
         let disk = self.paths.writable_disk(id);
         let empty = if disk.exists() {
-            allocated(&self.template_path())
+            allocated(&self.template_path(Lasting::of(container)))
         } else {
             0
         };
         Ok(size.saturating_sub(empty))
     }
 
-    fn template_path(&self) -> PathBuf {
-        let name = format!("writable-template-{TEMPLATE_VERSION}.ext4");
+    fn template_path(&self, lasting: Lasting) -> PathBuf {
+        let kind = match lasting {
+            Lasting::Yes => "writable",
+            Lasting::No => "transient",
+        };
+        let name = format!("{kind}-template-{TEMPLATE_VERSION}.ext4");
         self.paths.root.join(name)
     }
 
     /// A writable disk that goes when it is dropped, or with its process.
     pub fn scratch_disk(&self) -> Result<TempFile, DiskError> {
-        let template = self.template()?;
+        let template = self.template(Lasting::No)?;
         let disk = self.temp_file("disk")?;
         clone_into(&template, disk.file())
             .map_err(|source| StoreError::io("make the writable layer", disk.path(), source))?;
         Ok(disk)
     }
 
-    fn template(&self) -> Result<PathBuf, DiskError> {
-        let path = self.template_path();
+    fn template(&self, lasting: Lasting) -> Result<PathBuf, DiskError> {
+        let path = self.template_path(lasting);
         if path.exists() {
             return Ok(path);
         }
         let temporary = self.temp_file("template")?;
         let fail = |source| StoreError::io("write", &path, source);
         temporary.file().set_len(WRITABLE_SIZE).map_err(fail)?;
-        make_file_system(temporary.path())?;
+        make_file_system(temporary.path(), lasting)?;
         // Two commands at once make the same file twice; either may stay.
         temporary.persist(&path).map_err(fail)?;
         Ok(path)
@@ -103,21 +126,28 @@ pub(super) fn allocated(path: &Path) -> u64 {
 }
 
 /// An ext4 file system whose unused parts stay holes: tables are initialised by use.
-fn make_file_system(path: &Path) -> Result<(), DiskError> {
+fn make_file_system(path: &Path, lasting: Lasting) -> Result<(), DiskError> {
     const UUID: &str = "68756c6c-7772-4974-8162-6c6500000001";
+    const FEATURES: &str = "^resize_inode,^dir_nlink,uninit_bg,metadata_csum,64bit";
+    let mut extended = format!("lazy_itable_init=1,nodiscard,hash_seed={UUID}");
+    let (features, journal) = match lasting {
+        Lasting::Yes => {
+            extended.push_str(",lazy_journal_init=1");
+            (FEATURES.to_owned(), &["-J", "size=16"][..])
+        }
+        // Nothing is ever to be repaired: no journal, no second superblock.
+        Lasting::No => {
+            extended.push_str(",num_backup_sb=0");
+            (format!("{FEATURES},^has_journal,sparse_super2"), &[][..])
+        }
+    };
     let output = Command::new("mkfs.ext4")
         .args([
             "-q", "-F", "-b", "4096", "-m", "0", "-i", "32768", "-U", UUID, "-L", "hull",
         ])
-        .args([
-            "-O",
-            "^resize_inode,^dir_nlink,uninit_bg,metadata_csum,64bit",
-        ])
-        .args(["-J", "size=16"])
-        .args(["-E"])
-        .arg(format!(
-            "lazy_itable_init=1,lazy_journal_init=1,nodiscard,hash_seed={UUID}"
-        ))
+        .args(["-O", &features])
+        .args(journal)
+        .args(["-E", &extended])
         .arg(path)
         .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
         .stdin(Stdio::null())
@@ -198,10 +228,12 @@ mod tests {
     #[test]
     fn a_template_takes_little_space() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t");
-        File::create(&path).unwrap().set_len(WRITABLE_SIZE).unwrap();
-        make_file_system(&path).unwrap();
-        let taken = fs::metadata(&path).unwrap().blocks() * 512;
-        assert!(taken < 4 << 20, "{taken} bytes");
+        for (lasting, most) in [(Lasting::Yes, 4 << 20), (Lasting::No, 1 << 20)] {
+            let path = dir.path().join("t");
+            File::create(&path).unwrap().set_len(WRITABLE_SIZE).unwrap();
+            make_file_system(&path, lasting).unwrap();
+            let taken = fs::metadata(&path).unwrap().blocks() * 512;
+            assert!(taken < most, "{lasting:?}: {taken} bytes");
+        }
     }
 }

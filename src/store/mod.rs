@@ -40,7 +40,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use builds::{BuildCache, CacheOwner, CacheRecord};
 pub use containers::{Found, Inserted};
-pub use disks::DiskError;
+pub use disks::{DiskError, WRITABLE_SIZE};
 pub use gc::Freed;
 pub use images::{ImageRecord, LayerRecord, NewNames};
 pub use lease::{Lease, claim_layer};

@@ -62,6 +62,24 @@ impl Paths {
     }
 }
 
+impl Paths {
+    /// Where guests that wait for a container are found.
+    pub fn standby_dir(&self) -> PathBuf {
+        self.run.join("standby")
+    }
+
+    /// Where the one of this name listens, or would.
+    pub fn standby_socket(&self, name: &str) -> Result<SocketPath, StoreError> {
+        let directory = self.standby_dir();
+        make_directory(&directory)?;
+        let opened = File::open(&directory)
+            .map_err(|error| StoreError::io("open the directory", &directory, error))?;
+        // A socket's path has room for 107 bytes only.
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
+        Ok(SocketPath::new(path, opened))
+    }
+}
+
 impl Store {
     /// Takes the lock that says a container is alive, for its supervisor to hold; none when
     /// somebody else has it.

@@ -142,6 +142,9 @@ impl Store {
 
     /// Removes the volumes of a container that nobody named, unless another container has them.
     pub fn remove_anonymous_volumes(&self, config: &Config) -> Result<(), StoreError> {
+        if config.binds.is_empty() {
+            return Ok(());
+        }
         let anonymous: Vec<String> = self
             .volumes()?
             .into_iter()

@@ -24,7 +24,7 @@ pub fn containers(store: &Store, filter: &Filter) -> Result<Pruned, LifecycleErr
         if container.state.status.is_live() || !filter.matches(&container) {
             continue;
         }
-        let size = store.container_size(&container.id)?;
+        let size = store.container_size(&container)?;
         match lifecycle::remove(store, &container, false, false) {
             Ok(()) => {
                 pruned.removed.push(container.id);

@@ -57,7 +57,7 @@ pub fn measure(store: &Store) -> Result<Usage, ImageError> {
     images(store, &containers, &mut usage)?;
     volumes(store, &containers, &mut usage)?;
     for container in containers {
-        let size = store.container_size(&container.id)?;
+        let size = store.container_size(&container)?;
         let total = &mut usage.container_total;
         total.count += 1;
         total.size += size;

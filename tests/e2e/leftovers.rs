@@ -97,15 +97,43 @@ pub fn processes(hull: &Hull) -> Vec<(i32, String)> {
             String::from_utf8_lossy(&bytes).into_owned()
         };
         // A machine's first process is a copy of its supervisor; the guest's kernel carries the
-        // container's id.
-        let command = read("cmdline");
+        // container's id, or the machine's second process does where the guest waited for it.
+        let (command, name) = (read("cmdline"), read("comm"));
         let supervises = command.contains("__supervise") && read("environ").contains(&state);
-        let runs =
-            command.starts_with("hull-") && short.iter().any(|id| command.contains(id.as_str()));
+        let serves = |id: &String| {
+            let digits = name
+                .trim()
+                .strip_prefix("vmm-")
+                .or(name.trim().strip_prefix("hull-"));
+            digits.is_some_and(|digits| digits.len() >= 10 && id.starts_with(digits))
+        };
+        let runs = command.starts_with("hull-")
+            && short.iter().any(|id| command.contains(id.as_str()))
+            || short.iter().any(serves);
         if supervises || runs {
             found.push((pid, command.replace('\0', " ")));
         }
     }
+    found
+}
+
+/// The processes that keep a guest, which is ready, for the next container of a state directory.
+pub fn keepers(hull: &Hull) -> Vec<i32> {
+    let root = format!("HULL_ROOT={}\0", hull.root().display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let environment = read("environ");
+        if read("comm") == b"hull-standby\n"
+            && String::from_utf8_lossy(&environment).contains(&root)
+        {
+            found.push(pid);
+        }
+    }
+    found.retain(|pid| alive(*pid));
     found
 }
 

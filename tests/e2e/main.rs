@@ -45,6 +45,7 @@ mod restart;
 mod rootless;
 mod run;
 mod serve;
+mod standby;
 mod streams;
 mod system;
 mod volumes;

@@ -111,7 +111,7 @@ impl fmt::Display for GuestArch {
 }
 
 /// One virtual machine.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineConfig {
     /// The name that error messages and the guest's process title use.
     pub name: String,
@@ -186,7 +186,7 @@ pub struct IoLimits {
 }
 
 /// One block device.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// What the guest reads from `/sys/block/*/serial`: up to 20 printable ASCII characters.
     pub serial: String,
@@ -195,7 +195,7 @@ pub struct Disk {
 }
 
 /// Where a block device's contents come from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DiskSource {
     /// Read-only files composed into one disk: file `i` is partition `i + 1` of a GPT.
     Partitions(Vec<PathBuf>),
@@ -206,10 +206,18 @@ pub enum DiskSource {
         /// Whether a guest flush waits until the host has the data on its disk.
         durable: bool,
     },
+    /// Nothing until [`crate::Machine::adopt`] brings what is on it; until then it reads as zeros.
+    Awaited {
+        /// Its size in bytes, a multiple of 512: that of a writable file that will come, or more than
+        /// what partitions will take.
+        size: u64,
+        /// Whether a writable file will come, and not partitions.
+        writable: bool,
+    },
 }
 
 /// A host directory that the guest can mount through virtiofs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirShare {
     /// The name to mount: up to 36 bytes.
     pub tag: String,

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::launch::{LaunchSpec, ShareSpec};
+use crate::launch::{Adoption, LaunchSpec, ShareSpec};
 use crate::{BootTrace, NetworkPlace, StopReason};
 
 /// The longest packet: a launch description with 200 layers is far below it.
@@ -39,6 +39,8 @@ pub(crate) enum Command {
         /// The vsock port.
         port: u32,
     },
+    /// What a machine that waits is to be. Its descriptors follow in [`Command::Descriptors`].
+    Adopt(Adoption),
     /// A network's side of the host comes along, or is there no longer.
     Network(NetworkPlace),
 }

@@ -55,6 +55,52 @@ pub(crate) enum DiskKind {
     Partitions(usize),
     /// One file that the guest writes.
     Writable { durable: bool },
+    /// No file yet.
+    Awaited { size: u64, writable: bool },
+}
+
+impl DiskKind {
+    /// How many files belong to it.
+    fn files(self) -> usize {
+        match self {
+            Self::Partitions(count) => count,
+            Self::Writable { .. } => 1,
+            Self::Awaited { .. } => 0,
+        }
+    }
+}
+
+/// What a machine that waits is to be: the name of its container, and what is on the disks that
+/// have nothing on them yet, in their order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Adoption {
+    pub(crate) name: String,
+    pub(crate) console: bool,
+    pub(crate) disks: Vec<AdoptedDisk>,
+}
+
+/// What comes to a disk whose size the guest knows already.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct AdoptedDisk {
+    pub(crate) kind: DiskKind,
+    pub(crate) size: u64,
+}
+
+impl Adoption {
+    /// How many descriptors belong to it: the console's, then the disks'.
+    pub(crate) fn descriptors(&self) -> usize {
+        let disks = self.disks.iter().map(|disk| disk.kind.files());
+        usize::from(self.console) + disks.sum::<usize>()
+    }
+
+    /// Sort descriptors that arrived for it.
+    pub(crate) fn sort(&self, fds: Vec<OwnedFd>) -> (Option<OwnedFd>, Vec<Vec<OwnedFd>>) {
+        let mut fds = fds.into_iter();
+        let console = if self.console { fds.next() } else { None };
+        let disks = self.disks.iter();
+        let disks = disks.map(|disk| fds.by_ref().take(disk.kind.files()).collect());
+        (console, disks.collect())
+    }
 }
 
 /// A shared directory without its descriptor.
@@ -81,14 +127,7 @@ impl LaunchSpec {
 
     /// How many descriptors belong to this description.
     pub(crate) fn descriptors(&self) -> usize {
-        let disks: usize = self
-            .disks
-            .iter()
-            .map(|disk| match disk.kind {
-                DiskKind::Partitions(count) => count,
-                DiskKind::Writable { .. } => 1,
-            })
-            .sum();
+        let disks: usize = self.disks.iter().map(|disk| disk.kind.files()).sum();
         2 + usize::from(self.has_emulator()) + usize::from(self.console) + disks
     }
 }
@@ -135,10 +174,7 @@ impl LaunchFiles {
         let disks = spec
             .disks
             .iter()
-            .map(|disk| match disk.kind {
-                DiskKind::Partitions(count) => fds.by_ref().take(count).collect(),
-                DiskKind::Writable { .. } => fds.by_ref().take(1).collect(),
-            })
+            .map(|disk| fds.by_ref().take(disk.kind.files()).collect())
             .collect();
         Some(Self {
             kernel,
@@ -177,39 +213,11 @@ pub(crate) fn open(config: &MachineConfig) -> Result<Opened, StartError> {
             Some(open_file(&path, "QEMU program", false)?)
         }
     };
-    let console = match &config.console {
-        Some(path) => Some(
-            OpenOptions::new()
-                .create(true)
-                .write(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(|source| StartError::Open {
-                    what: "console file",
-                    path: path.clone(),
-                    source,
-                })?
-                .into(),
-        ),
-        None => None,
-    };
+    let console = open_console(config)?;
     let mut disks = Vec::new();
     let mut disk_specs = Vec::new();
     for disk in &config.disks {
-        let (kind, files) = match &disk.source {
-            DiskSource::Partitions(paths) => {
-                let files = paths
-                    .iter()
-                    .map(|path| open_file(path, "disk image", false))
-                    .collect::<Result<Vec<_>, _>>()?;
-                (DiskKind::Partitions(files.len()), files)
-            }
-            DiskSource::Writable { path, durable } => (
-                DiskKind::Writable { durable: *durable },
-                vec![open_file(path, "writable disk", true)?],
-            ),
-        };
+        let (kind, files) = open_disk(&disk.source)?;
         disk_specs.push(DiskSpec {
             serial: disk.serial.clone(),
             kind,
@@ -261,6 +269,88 @@ pub(crate) fn open(config: &MachineConfig) -> Result<Opened, StartError> {
         files,
         shares,
         host_limits: config.host_limits.clone(),
+    })
+}
+
+/// Open what a machine that waits with empty disks, as `awaited` has them, gets from `config`;
+/// none where it is not what that describes.
+pub(crate) fn open_awaited(
+    awaited: &[DiskKind],
+    config: &MachineConfig,
+) -> Result<Option<(Adoption, Vec<OwnedFd>)>, StartError> {
+    if awaited.len() != config.disks.len() {
+        return Ok(None);
+    }
+    check(config)?;
+    let console = open_console(config)?;
+    let mut adoption = Adoption {
+        name: config.name.clone(),
+        console: console.is_some(),
+        disks: Vec::new(),
+    };
+    let mut descriptors: Vec<_> = console.into_iter().collect();
+    for (awaited, disk) in awaited.iter().zip(&config.disks) {
+        let (kind, files) = open_disk(&disk.source)?;
+        let DiskKind::Awaited { size, writable } = *awaited else {
+            return Ok(None);
+        };
+        let total = files.iter().map(size_of).sum::<io::Result<u64>>();
+        let total = total.map_err(StartError::Spawn)?;
+        let fits = match kind {
+            // What is between them is little.
+            DiskKind::Partitions(_) => !writable && total < size / 2,
+            DiskKind::Writable { .. } => writable && total == size,
+            DiskKind::Awaited { .. } => false,
+        };
+        if !fits {
+            return Ok(None);
+        }
+        adoption.disks.push(AdoptedDisk { kind, size });
+        descriptors.extend(files);
+    }
+    Ok(Some((adoption, descriptors)))
+}
+
+fn size_of(file: &OwnedFd) -> io::Result<u64> {
+    let status = nix::sys::stat::fstat(file)?;
+    u64::try_from(status.st_size).map_err(io::Error::other)
+}
+
+fn open_console(config: &MachineConfig) -> Result<Option<OwnedFd>, StartError> {
+    let Some(path) = &config.console else {
+        return Ok(None);
+    };
+    let opened = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    let opened = opened.map_err(|source| StartError::Open {
+        what: "console file",
+        path: path.clone(),
+        source,
+    });
+    Ok(Some(opened?.into()))
+}
+
+fn open_disk(source: &DiskSource) -> Result<(DiskKind, Vec<OwnedFd>), StartError> {
+    Ok(match source {
+        DiskSource::Partitions(paths) => {
+            let files = paths
+                .iter()
+                .map(|path| open_file(path, "disk image", false))
+                .collect::<Result<Vec<_>, _>>()?;
+            (DiskKind::Partitions(files.len()), files)
+        }
+        DiskSource::Writable { path, durable } => (
+            DiskKind::Writable { durable: *durable },
+            vec![open_file(path, "writable disk", true)?],
+        ),
+        DiskSource::Awaited { size, writable } => {
+            let (size, writable) = (*size, *writable);
+            (DiskKind::Awaited { size, writable }, Vec::new())
+        }
     })
 }
 

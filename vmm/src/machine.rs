@@ -14,7 +14,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use crate::child::{Child, End};
 use crate::control::{Channel, Command, FDS_PER_PACKET, Report};
 use crate::jail::Confined;
-use crate::launch::Opened;
+use crate::launch::{DiskKind, Opened};
 use crate::limits::{Bounds, Size};
 use crate::process::{self, NO_JAIL_ARGUMENT, SHARES_ARGUMENT};
 use crate::{
@@ -143,6 +143,11 @@ pub struct Machine {
     confined: Option<Confined>,
     /// The host has killed processes of it for lack of memory.
     starved: bool,
+    /// Its agent listens.
+    ready: bool,
+    /// What its disks are, those that have nothing on them yet first; none of a machine that
+    /// waits for nothing.
+    awaited: Vec<DiskKind>,
 }
 
 impl Machine {
@@ -157,6 +162,8 @@ impl Machine {
             name: String::new(),
             confined: None,
             starved: false,
+            ready: false,
+            awaited: Vec::new(),
         }
     }
 
@@ -183,6 +190,10 @@ impl Machine {
             self.confine(&size.bounds(&host_limits));
         }
         self.size = Some(size);
+        let disks = spec.disks.iter().map(|disk| disk.kind);
+        self.awaited = disks
+            .take_while(|kind| matches!(kind, DiskKind::Awaited { .. }))
+            .collect();
         if !shares.is_empty() {
             let command = Command::Shares(spec.shares.clone());
             self.send(&command, &shares).map_err(StartError::Spawn)?;
@@ -196,6 +207,25 @@ impl Machine {
     fn confine(&mut self, bounds: &Bounds) {
         let (process, name) = (self.pid(), self.name.clone());
         self.confined = Some(Confined::begin(process, name, bounds.clone()));
+    }
+
+    /// Make a machine that waits, with [`crate::DiskSource::Awaited`] disks before all others, the one
+    /// that `config` describes, as far as disks, name and console say; whether it fits is for
+    /// the caller to know, but for the disks. False when these do not fit; it is as it was then.
+    pub fn adopt(&mut self, config: &MachineConfig) -> Result<bool, StartError> {
+        let Some((adoption, files)) = launch::open_awaited(&self.awaited, config)? else {
+            return Ok(false);
+        };
+        self.name.clone_from(&adoption.name);
+        self.awaited.clear();
+        self.send(&Command::Adopt(adoption), &files)
+            .map_err(StartError::Spawn)?;
+        Ok(true)
+    }
+
+    /// Whether its agent listens, as far as has been heard.
+    pub fn is_ready(&self) -> bool {
+        self.ready
     }
 
     fn send(&self, command: &Command, fds: &[OwnedFd]) -> io::Result<()> {
@@ -251,6 +281,7 @@ impl Machine {
             Ok(Some((Report::Child, fds))) => self.children.extend(fds),
             Ok(Some((Report::Ready(trace), _))) => {
                 self.trace = trace;
+                self.ready = true;
                 return Ok(Some(Event::Ready));
             }
             Ok(Some((Report::Stopped(reason), _))) => {

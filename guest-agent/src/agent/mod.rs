@@ -107,6 +107,8 @@ pub struct Agent {
     next_key: u64,
     scratch: Vec<u8>,
     merged: Option<Merged>,
+    /// What any container needs is done, before its disks have anything on them.
+    prepared: bool,
     /// Whether the writable layer is new and waits for a container.
     sealed: bool,
     container: Option<Container>,
@@ -138,6 +140,7 @@ impl Agent {
             next_key: 1,
             scratch: flow::scratch(),
             merged: None,
+            prepared: false,
             sealed: false,
             container: None,
             sockets: BTreeMap::new(),

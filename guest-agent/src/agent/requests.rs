@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use guest_agent::protocol::{
-    AgentError, ErrorKind, Exec, MAIN_PROCESS, Request, Resize, Response, Signal, Start, Task,
-    VERSION, Work,
+    AgentError, ErrorKind, Exec, MAIN_PROCESS, Prepare, Request, Resize, Response, Signal, Start,
+    Storage, Task, VERSION, Work,
 };
 
 use super::connection::RequestFrame;
@@ -19,10 +19,14 @@ use crate::network;
 use crate::storage::devices::Devices;
 use crate::storage::{binfmt, layers};
 use crate::sys;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::epoll::EpollFlags;
 
 /// Children that are set up at the same time.
 const MAX_STARTING: usize = 8;
+
+/// How long a process that has failed may take to end.
+const ENDS_WITHIN_MS: u16 = 2000;
 
 /// The largest signal number.
 const MAX_SIGNAL: i32 = 64;
@@ -49,6 +53,8 @@ impl Agent {
             return self.respond(connection, Err(version_error(envelope.version)));
         }
         let result = match envelope.request {
+            Request::Prepare(prepare) => self.prepare(&prepare).map(|()| Some(DONE)),
+            Request::Assemble(storage) => self.assemble(&storage).map(|()| Some(DONE)),
             Request::Start(start) => self.start(connection, &start),
             Request::Exec(exec) => {
                 self.queue.push_back((connection, exec));
@@ -75,6 +81,54 @@ impl Agent {
         self.setup.devices.take().map_or_else(Devices::scan, Ok)
     }
 
+    /// Does what can be done before the container is known.
+    fn prepare(&mut self, prepare: &Prepare) -> Result<()> {
+        if self.prepared {
+            return Err(invalid("this guest is prepared already"));
+        }
+        // A child that has failed is ending.
+        for process in self.processes.values().filter(|p| p.failed) {
+            let mut end = [PollFd::new(process.child.pidfd.as_fd(), PollFlags::POLLIN)];
+            let ended = poll(&mut end, ENDS_WITHIN_MS);
+            ended.map_err(|e| guest("cannot wait for a process", reason(e)))?;
+        }
+        self.reap();
+        if self.processes.values().any(Process::is_alive) {
+            return Err(invalid("this guest has its container already"));
+        }
+        if let Some(merged) = self.merged.take() {
+            merged.discard()?;
+        }
+        self.processes.clear();
+        let devices = self.devices()?;
+        binfmt::register(prepare.emulators.as_ref(), &prepare.binfmt, &devices)?;
+        self.setup.devices = Some(devices);
+        for interface in &prepare.interfaces {
+            network::take_up(*interface)?;
+        }
+        self.prepared = true;
+        Ok(())
+    }
+
+    fn assemble(&mut self, storage: &Storage) -> Result<()> {
+        if self.merged.is_some() {
+            return Err(invalid("this guest has its root already"));
+        }
+        self.put_together(storage)?;
+        self.sealed = true;
+        Ok(())
+    }
+
+    fn put_together(&mut self, storage: &Storage) -> Result<()> {
+        let devices = self.devices()?;
+        if self.prepared {
+            devices.find_partitions(&storage.layers)?;
+        }
+        binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
+        self.merged = Some(layers::assemble(storage, &devices, false)?);
+        Ok(())
+    }
+
     fn start(&mut self, connection: u64, start: &Start) -> Result<Option<Response>> {
         if self.merged.is_some() && !self.sealed {
             return Err(invalid("this guest has its container already"));
@@ -86,14 +140,14 @@ impl Agent {
         if !start.entropy.is_empty() {
             crate::boot::add_entropy(&start.entropy)?;
         }
+        for change in &start.hardware {
+            network::readdress(*change)?;
+        }
         for interface in &start.network {
             network::configure(interface)?;
         }
         if self.merged.is_none() {
-            let devices = self.devices()?;
-            let storage = &start.storage;
-            binfmt::register(storage.emulators.as_ref(), &storage.binfmt, &devices)?;
-            self.merged = Some(layers::assemble(storage, &devices, false)?);
+            self.put_together(&start.storage)?;
         }
         self.sealed = false;
         self.setup.cgroup.limit(&start.spec.linux.resources)?;

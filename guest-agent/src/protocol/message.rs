@@ -17,6 +17,11 @@ pub struct Envelope {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
+    /// Do beforehand what any container needs, in a guest that waits for one: its disks have
+    /// nothing on them yet. What a [`Request::Start`] before it left, which must have failed, goes.
+    Prepare(Prepare),
+    /// Put the root together for the [`Request::Start`] that follows.
+    Assemble(Box<Storage>),
     /// Assemble the root and start the container's first process; once per guest, and again
     /// after each [`Request::Seal`].
     Start(Box<Start>),
@@ -40,6 +45,17 @@ pub enum Request {
     /// End every process, flush the writable layer and unmount it; the answer comes when
     /// the disk is whole. The host then ends the machine.
     Shutdown,
+}
+
+/// What is the same for every container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// As in [`Storage::emulators`].
+    pub emulators: Option<BlockDevice>,
+    /// As in [`Storage::binfmt`]; [`Start`] must not have them again.
+    pub binfmt: Vec<BinfmtRule>,
+    /// The hardware addresses of interfaces to take up, without any address of a network.
+    pub interfaces: Vec<[u8; 6]>,
 }
 
 /// The layer stack of a container, in terms of the guest's block devices.
@@ -177,6 +193,9 @@ pub struct Start {
     pub user: String,
     /// Extra groups by name or number (`--group-add`).
     pub groups: Vec<String>,
+    /// Hardware addresses that interfaces get before they are set up.
+    #[serde(default)]
+    pub hardware: Vec<super::HardwareAddress>,
     /// Network interfaces to set up; the others stay down.
     #[serde(default)]
     pub network: Vec<super::Interface>,

@@ -27,7 +27,7 @@ pub use network::*;
 pub use work::*;
 
 /// Changes whenever an older peer could misread a frame or a message.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The vsock port on which the agent listens in the guest.
 pub const AGENT_PORT: u32 = 1024;

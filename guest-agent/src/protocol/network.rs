@@ -17,6 +17,15 @@ pub struct Interface {
     pub ipv6: Option<InterfaceAddress<16>>,
 }
 
+/// Another hardware address for an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardwareAddress {
+    /// The one that it has.
+    pub now: [u8; 6],
+    /// The one that it gets.
+    pub wanted: [u8; 6],
+}
+
 /// A VLAN (IEEE 802.1Q) on another interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vlan {

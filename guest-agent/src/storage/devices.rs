@@ -1,12 +1,17 @@
 //! Block devices by the serial that the host gave them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use guest_agent::protocol::BlockDevice;
 
-use crate::error::{Result, guest};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use crate::error::{Result, guest, reason};
+use crate::sys::system;
 
 /// What the kernel reads ahead, in KiB. By itself it takes virtio's disks for rotating ones
 /// and reads 8 MiB ahead, which fills the guest's memory with what nobody asked for; much less
@@ -42,6 +47,26 @@ impl Devices {
     /// Adds a disk under a serial.
     pub fn insert(&mut self, serial: &str, node: &str) {
         self.nodes.insert(serial.to_owned(), node.to_owned());
+    }
+
+    /// Finds the partitions of the disks that these are on: there were none before.
+    pub fn find_partitions(&self, parts: &[BlockDevice]) -> Result<()> {
+        let serials: BTreeSet<&str> = parts.iter().map(|part| part.serial.as_str()).collect();
+        for serial in serials {
+            let node = self.node(&BlockDevice {
+                serial: serial.to_owned(),
+                partition: None,
+            })?;
+            let failed = |e| guest(format!("cannot find the partitions of {node}"), reason(e));
+            let disk = open(
+                node.as_str(),
+                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            );
+            let disk = disk.map_err(failed)?;
+            system::reread_partitions(disk.as_fd()).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// The device node of a disk or of one of its partitions.

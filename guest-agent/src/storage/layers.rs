@@ -195,6 +195,15 @@ impl Merged {
         attach_at(&root, MERGED).map_err(|e| guest("cannot attach the merged root", e))
     }
 
+    /// Takes away a root that nothing was ever to be kept of.
+    pub fn discard(self) -> Result<()> {
+        for path in [MERGED, WRITABLE] {
+            umount2(path, MntFlags::MNT_DETACH)
+                .map_err(|e| guest("cannot take the root away", e))?;
+        }
+        Ok(())
+    }
+
     /// Unmounts the root and the writable layer; afterwards the disk is whole.
     pub fn take_apart(self) -> Result<()> {
         let root_is_free = umount2(MERGED, MntFlags::empty());

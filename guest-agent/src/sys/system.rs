@@ -63,6 +63,15 @@ pub fn loopback_up() -> nix::Result<()> {
     Ok(())
 }
 
+/// Lets the kernel look for a disk's partitions again.
+pub fn reread_partitions(disk: BorrowedFd<'_>) -> nix::Result<()> {
+    /// `_IO(0x12, 95)`
+    const BLKRRPART: libc::Ioctl = 0x125f;
+    // SAFETY: BLKRRPART ignores its argument.
+    Errno::result(unsafe { libc::ioctl(disk.as_raw_fd(), BLKRRPART, 0) })?;
+    Ok(())
+}
+
 /// Freezes a file system: what it has is on its disk and whole, and nothing more is written.
 pub fn freeze(root: BorrowedFd<'_>) -> nix::Result<()> {
     /// `_IOWR('X', 119, int)`

@@ -54,6 +54,7 @@ pub fn start(arguments: &[&str]) -> Start {
         spec,
         user: "0".to_owned(),
         groups: Vec::new(),
+        hardware: Vec::new(),
         network: Vec::new(),
         files: Vec::new(),
         sockets: Vec::new(),

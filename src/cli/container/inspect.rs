@@ -129,7 +129,7 @@ fn container_value(container: &Container, size: bool, context: &Context) -> anyh
     let store = &context.store;
     let mut value = inspect_value(store, container)?;
     if size {
-        let written = store.container_size(&container.id)?;
+        let written = store.container_size(container)?;
         let image = image::find(store, &container.config.image_id, None)?;
         value["SizeRw"] = written.into();
         value["SizeRootFs"] = (written + image.map_or(0, |image| image.size)).into();

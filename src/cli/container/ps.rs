@@ -120,7 +120,7 @@ pub fn run(args: &Ps, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// What a container wrote, and with the files of its image.
 fn size(container: &Container, context: &Context) -> anyhow::Result<String> {
-    let size = context.store.container_size(&container.id)?;
+    let size = context.store.container_size(container)?;
     let image = image::find(&context.store, &container.config.image_id, None)?;
     let whole = size + image.map_or(0, |image| image.size);
     Ok(format!(

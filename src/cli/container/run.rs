@@ -21,8 +21,9 @@ use crate::container::control::Attach;
 use crate::container::create::{self, FromImage};
 use crate::container::launch::{self, SpareSupervisor};
 use crate::container::record::Container;
-use crate::container::{client, detach, isolation, lifecycle};
+use crate::container::{client, detach, isolation, lifecycle, standby};
 use crate::image::{Image, PullPolicy};
+use crate::store::Paths;
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -70,9 +71,13 @@ pub fn create(args: &Create, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// `run`.
 pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
-    // It gets ready while the rest is done.
-    let supervisor =
-        SpareSupervisor::spawn().map_err(|error| Failure::daemon(error.exit_code(), error))?;
+    // It gets ready while the rest is done; one with a booted guest is ready.
+    let supervisor = match standby::is_there(&Paths::from_env()?) {
+        true => None,
+        false => Some(
+            SpareSupervisor::spawn().map_err(|error| Failure::daemon(error.exit_code(), error))?,
+        ),
+    };
     let context = &Context::open()?;
     let flags = &args.flags;
     if flags.tty && flags.interactive && !args.detach && !std::io::stdin().is_terminal() {

@@ -16,9 +16,9 @@ use crate::container::record::Config;
 use crate::store::Store;
 
 /// The serial of the disk with the image's layers and the emulators.
-const LAYERS: &str = "layers";
+pub(crate) const LAYERS: &str = "layers";
 /// The serial of the writable layer.
-const WRITABLE: &str = "writable";
+pub(crate) const WRITABLE: &str = "writable";
 
 /// Where a guest with these layers runs, and what it has to read.
 pub(crate) struct Base {

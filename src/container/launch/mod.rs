@@ -12,11 +12,11 @@ use std::os::unix::net::UnixStream;
 
 use guest_agent::protocol::{FrameKind, Start, Stdio as Streams, WindowSize};
 
-pub(crate) use base::{Base, base, writable};
+pub(crate) use base::{Base, LAYERS, WRITABLE, base, writable};
 pub use base::{GUESTS, kvm, try_kvm};
 pub use error::{LaunchError, RestartError};
 use machine::{machine, shares};
-pub use spare::{SpareSupervisor, reap};
+pub use spare::{SpareSupervisor, reap, supervisor_environment};
 
 use super::control::{self, Attach, ControlError, ControlReply, LaunchPlan};
 use super::descriptors;
@@ -48,7 +48,7 @@ pub fn start(
     attach: Attach,
     window: Option<WindowSize>,
 ) -> Result<Started, LaunchError> {
-    start_in(SpareSupervisor::spawn()?, store, container, attach, window)
+    start_in(None, store, container, attach, window)
 }
 
 /// Stops a container as [`lifecycle::stop`] does and starts it again.
@@ -69,14 +69,18 @@ pub fn restart(
     Ok(())
 }
 
-/// [`start`] with a supervisor that stands already.
+/// [`start`] with a supervisor that stands already, if there is one.
 pub fn start_in(
-    supervisor: SpareSupervisor,
+    supervisor: Option<SpareSupervisor>,
     store: &Store,
     container: &Container,
     attach: Attach,
     window: Option<WindowSize>,
 ) -> Result<Started, LaunchError> {
+    let supervisor = match supervisor {
+        Some(supervisor) => supervisor,
+        None => SpareSupervisor::obtain(store.paths(), &container.config)?,
+    };
     let lock = take_lock(store, container)?;
     if container.state.status == Status::Dead {
         return Err(LaunchError::Dead(container.name.clone()));
@@ -87,10 +91,8 @@ pub fn start_in(
         .container_run_dir(&container.id)
         .join("supervisor.log");
     let log = File::create(log).map_err(LaunchError::Spawn)?;
-    let SpareSupervisor(mut ours) = supervisor;
-    descriptors::send(&ours, &[lock.as_fd(), log.as_fd()]).map_err(ControlError::Io)?;
+    let mut ours = hand_over(supervisor, &lock, &log, &plan)?;
     drop(lock);
-    control::send(&mut ours, FrameKind::Request, &plan)?;
     match control::receive(&mut ours, FrameKind::Response)? {
         ControlReply::Ok { warnings, boot } => Ok(Started {
             stream: ours,
@@ -98,6 +100,25 @@ pub fn start_in(
             boot,
         }),
         ControlReply::Error { code, message } => Err(LaunchError::Refused { code, message }),
+    }
+}
+
+/// Gives a supervisor its container. One that has ended meanwhile, and cannot have begun with it, is
+/// replaced once.
+fn hand_over(
+    supervisor: SpareSupervisor,
+    lock: &File,
+    log: &File,
+    plan: &LaunchPlan,
+) -> Result<UnixStream, LaunchError> {
+    let give = |SpareSupervisor(mut ours): SpareSupervisor| {
+        descriptors::send(&ours, &[lock.as_fd(), log.as_fd()]).map_err(ControlError::Io)?;
+        control::send(&mut ours, FrameKind::Request, plan)?;
+        Ok::<_, ControlError>(ours)
+    };
+    match give(supervisor) {
+        Ok(ours) => Ok(ours),
+        Err(_) => Ok(give(SpareSupervisor::spawn()?)?),
     }
 }
 
@@ -132,7 +153,7 @@ pub(super) fn plan(
         mut storage,
     } = base(store, config, &platform, image.layer_files(store)?)?;
     let connected = network::connected(store, container, LostLinks::Refused)?;
-    let path = store.ensure_writable_disk(&container.id, config.disk_size)?;
+    let path = store.ensure_writable_disk(container)?;
     disks.push(writable(path, !config.auto_remove));
     storage.shares = shares(&config.binds);
     storage.transient = config.auto_remove;
@@ -141,6 +162,7 @@ pub(super) fn plan(
         spec: container_spec(config)?,
         user: config.user.clone(),
         groups: config.groups.clone(),
+        hardware: Vec::new(),
         network: connected.plan.guest_interfaces(),
         files: connected.files,
         sockets: Vec::new(),

@@ -1,6 +1,6 @@
 //! Supervisors that are made before their container is put together.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use super::LaunchError;
-use crate::container::control;
+use crate::container::record::Config;
+use crate::container::{control, standby};
+use crate::store::Paths;
 
 /// A supervisor that waits for its container.
 ///
@@ -18,6 +20,15 @@ use crate::container::control;
 pub struct SpareSupervisor(pub(super) UnixStream);
 
 impl SpareSupervisor {
+    /// The one with a booted guest, if one waits and this container may begin in it; or a new one.
+    pub fn obtain(paths: &Paths, config: &Config) -> Result<Self, LaunchError> {
+        let standby = standby::may_suit(config).then(|| standby::take(paths));
+        match standby.flatten() {
+            Some(channel) => Ok(Self(channel)),
+            None => Self::spawn(),
+        }
+    }
+
     /// Make one.
     pub fn spawn() -> Result<Self, LaunchError> {
         let (ours, theirs) = UnixStream::pair().map_err(LaunchError::Spawn)?;
@@ -27,7 +38,7 @@ impl SpareSupervisor {
             .current_dir("/")
             // It becomes the machine's process too, which must hold nobody's secrets.
             .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| is_for_supervisors(name)))
+            .envs(supervisor_environment())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -36,6 +47,11 @@ impl SpareSupervisor {
             .map_err(LaunchError::Spawn)?;
         Ok(Self(ours))
     }
+}
+
+/// The environment of supervisors: nobody's secrets.
+pub fn supervisor_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| is_for_supervisors(name))
 }
 
 /// Supervisors that this process started. A command line ends before them; one that serves an

@@ -9,19 +9,20 @@ use anyhow::Context as _;
 use guest_agent::protocol::{FrameKind, Request, Start};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
-use vmm::{Machine, MachineConfig, Spare, StartError};
+use tokio::task::{spawn_blocking, spawn_local};
+use vmm::{Machine, MachineConfig, StartError};
 
 use super::hub::{Hub, Input};
 use super::network::Networking;
 use super::record::Record;
-use super::run::{End, Run};
-use super::{clients, signals, stop};
+use super::run::{End, Recorded, Run, settle};
+use super::{First, FirstMachine, clients, signals, stop};
 use crate::container::control::{Attach, ControlReply, LaunchPlan};
-use crate::container::launch;
 use crate::container::network::NetworkPlan;
 use crate::container::record::now_ns;
 use crate::container::restart::BackOff;
+use crate::container::state::{BadTransition, State};
+use crate::container::{launch, standby};
 use crate::events::Note;
 use crate::frames;
 use crate::store::{Paths, Store};
@@ -29,10 +30,16 @@ use crate::store::{Paths, Store};
 /// How long the guest may take to write its disk back.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long after a start its processor time is left to the container.
+const STANDBY_AFTER: Duration = Duration::from_millis(300);
+
+/// The same after its end.
+const STANDBY_AFTER_END: Duration = Duration::from_millis(20);
+
 /// Lives the container's life; `channel` is the first client, `lock` says that it lives.
 pub async fn live(
     plan: LaunchPlan,
-    spare: Result<Spare, StartError>,
+    first: FirstMachine,
     channel: StdStream,
     lock: OwnedFd,
 ) -> anyhow::Result<()> {
@@ -42,12 +49,21 @@ pub async fn live(
         container,
         machine: config,
         network,
-        start,
+        mut start,
         attach,
     } = plan;
     let paths = Paths::from_env()?;
-    let in_spare = |config: &MachineConfig| spare.and_then(|spare| spare.start(config));
-    let (machine, network) = match begin(in_spare, &config, network, &paths) {
+    let (mut opened, mut assembling) = (None, None);
+    let in_first = |config: &MachineConfig| {
+        Ok(match first.start(config, &mut start)? {
+            First::New(machine) => machine,
+            First::Adopted(adopted) => {
+                (opened, assembling) = (Some(adopted.store), adopted.assembling);
+                adopted.machine
+            }
+        })
+    };
+    let (machine, network) = match begin(in_first, &config, network, &paths) {
         Ok(begun) => begun,
         Err(message) => {
             let record = Record::new(Store::open(&paths)?, container);
@@ -61,10 +77,13 @@ pub async fn live(
         }
     };
     // The guest boots while the rest is prepared.
-    let store = Store::open(&paths)?;
+    let store = match opened {
+        Some(store) => store,
+        None => Store::open(&paths)?,
+    };
     let run_dir = store.paths().container_run_dir(&container.id);
     let record = Rc::new(Record::new(store, container));
-    began(&record, &machine, config.engine, &network)?;
+    let began = began(&record, &machine, config.engine, &network);
     let socket = run_dir.join("control");
     // What a supervisor that was killed left; the lock says that nobody uses it.
     let _ = std::fs::remove_file(&socket);
@@ -82,14 +101,22 @@ pub async fn live(
         kill_orders,
         back_off: BackOff::default(),
     };
-    let ending = life.go_on(start, input).await;
+    let renewal = spawn_local(standby_later(hub.clone()));
+    let ending = life.go_on(start, input, Some(spawn_local(began))).await;
     let _ = std::fs::remove_file(&socket);
     drop(lock);
     life.tell_end(ending.end);
     let _ = starter.await;
-    for task in [acceptor, watcher] {
+    drop(assembling);
+    let renewed = renewal.is_finished();
+    for task in [acceptor, watcher, renewal] {
         task.abort();
         let _ = task.await;
+    }
+    if !renewed && may_be_followed(&hub) {
+        // The command line ends in this time.
+        tokio::time::sleep(STANDBY_AFTER_END).await;
+        renew_standby(&paths);
     }
     // Waits for the last of its processes, which nobody else needs to.
     drop(ending.machine);
@@ -110,23 +137,50 @@ fn begin(
     Ok((machine, network))
 }
 
-/// Records that a machine runs.
+/// Whether the container has started and the next one may be like it.
+fn may_be_followed(hub: &Hub) -> bool {
+    let progress = hub.progress();
+    let started = matches!(progress.borrow().started, Some(ControlReply::Ok { .. }));
+    started && standby::may_suit(&hub.record.get().config)
+}
+
+/// Lets a guest wait for the next container, when this one has had its time to start.
+async fn standby_later(hub: Rc<Hub>) {
+    let _ = hub.progress().wait_for(|p| p.started.is_some()).await;
+    tokio::time::sleep(STANDBY_AFTER).await;
+    if may_be_followed(&hub) {
+        let paths = hub.record.store().paths().clone();
+        let _ = spawn_blocking(move || renew_standby(&paths)).await;
+    }
+}
+
+fn renew_standby(paths: &Paths) {
+    // Without one, the next container starts as ever.
+    if let Err(error) = standby::renew(paths) {
+        eprintln!("hull supervisor: {error}");
+    }
+}
+
+/// Records that a machine runs, once there is time for it: the guest has something to do.
 fn began(
-    record: &Record,
+    record: &Rc<Record>,
     machine: &Machine,
     engine: vmm::EngineKind,
     network: &Networking,
-) -> anyhow::Result<()> {
-    let supervisor = nix::unistd::getpid().as_raw();
-    let checked = record.get().config.health.clone();
-    let checked = checked.is_some_and(|check| check.argv(&[]).is_some());
-    record.change(&[], |state| {
-        state.start(supervisor, engine.as_str(), now_ns())?;
-        state.machine = machine.pid();
-        state.ports = network.bound().to_vec();
-        state.health = checked.then(Default::default);
-        anyhow::Ok(())
-    })
+) -> impl Future<Output = anyhow::Result<()>> + use<> {
+    let (supervisor, machine) = (nix::unistd::getpid().as_raw(), machine.pid());
+    let (record, ports) = (record.clone(), network.bound().to_vec());
+    async move {
+        let checked = record.get().config.health.clone();
+        let checked = checked.is_some_and(|check| check.argv(&[]).is_some());
+        record.change(&[], |state| {
+            state.start(supervisor, engine.as_str(), now_ns())?;
+            state.machine = machine;
+            state.ports = ports;
+            state.health = checked.then(Default::default);
+            anyhow::Ok(())
+        })
+    }
 }
 
 struct Life {
@@ -141,16 +195,29 @@ struct Ending {
     machine: Option<Machine>,
 }
 
+/// What another run begins with: what the agent is told, standard input, and the record's task.
+type NextRun = (Box<Start>, mpsc::Receiver<Input>, Recorded);
+
 impl Life {
     /// Runs until no other run follows.
-    async fn go_on(&mut self, mut start: Box<Start>, mut input: mpsc::Receiver<Input>) -> Ending {
+    async fn go_on(
+        &mut self,
+        mut start: Box<Start>,
+        mut input: mpsc::Receiver<Input>,
+        mut recorded: Recorded,
+    ) -> Ending {
         loop {
             let began = Instant::now();
             let mut run = Run {
                 hub: &self.hub,
                 kill_orders: &mut self.kill_orders,
+                recorded: &mut recorded,
             };
             let mut end = run.follow(start, input).await;
+            // What follows changes what it records.
+            if let Err(error) = settle(&mut recorded).await {
+                eprintln!("hull supervisor: {error:#}");
+            }
             let again = self.is_wanted_again(&end);
             let machine = self.finish(&mut end, again).await;
             if !again {
@@ -163,7 +230,7 @@ impl Life {
             let ran = began.elapsed();
             self.hub.ended(end.exit, false);
             match self.next_run(ran).await {
-                Some(next) => (start, input) = next,
+                Some(next) => (start, input, recorded) = next,
                 None => {
                     return Ending {
                         end: None,
@@ -187,7 +254,7 @@ impl Life {
 
     /// Waits as long as it takes and starts another machine; none when the container is not
     /// to run any more, which is recorded then.
-    async fn next_run(&mut self, mut ran: Duration) -> Option<(Box<Start>, mpsc::Receiver<Input>)> {
+    async fn next_run(&mut self, mut ran: Duration) -> Option<NextRun> {
         loop {
             let delay = self.back_off.next(ran);
             let cancelled = tokio::select! {
@@ -214,7 +281,7 @@ impl Life {
         }
     }
 
-    async fn start_again(&mut self) -> anyhow::Result<(Box<Start>, mpsc::Receiver<Input>)> {
+    async fn start_again(&mut self) -> anyhow::Result<NextRun> {
         let record = &self.hub.record;
         record.refresh()?;
         let plan = launch::plan(record.store(), &record.get(), Attach::default(), None)?;
@@ -225,9 +292,10 @@ impl Life {
             record.store().paths(),
         );
         let (machine, network) = begun.map_err(anyhow::Error::msg)?;
-        began(record, &machine, plan.machine.engine, &network)?;
+        let began = began(record, &machine, plan.machine.engine, &network);
         *self.hub.network.lock().await = Some(network);
-        Ok((plan.start, self.hub.begin_again(machine)))
+        let input = self.hub.begin_again(machine);
+        Ok((plan.start, input, Some(spawn_local(began))))
     }
 
     /// A machine could not be made: counts as a run that failed; whether to try once more.
@@ -310,8 +378,7 @@ fn remember(record: &Record, end: &End, again: bool) -> anyhow::Result<()> {
     notes.push(die.with("execDuration", seconds));
     if end.unstarted && !again {
         if auto_remove {
-            record.change(&[], |state| state.exit(code, &end.error, now_ns()))?;
-            return record.remove(&notes);
+            return record.remove(&notes, |state| state.exit(code, &end.error, now_ns()));
         }
         return record.change(&notes, |state| {
             state.start_failed(code, &end.error);
@@ -325,13 +392,14 @@ fn remember(record: &Record, end: &End, again: bool) -> anyhow::Result<()> {
             anyhow::Ok(())
         });
     }
-    record.change(&notes, |state| {
+    let exit = |state: &mut State| {
         state.exit(code, &end.error, now_ns())?;
         state.oom_killed = end.exit.oom_killed;
-        anyhow::Ok(())
-    })?;
+        Ok::<_, BadTransition>(())
+    };
     if auto_remove {
-        record.remove(&[])?;
+        record.remove(&notes, exit)
+    } else {
+        record.change(&notes, exit)
     }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::cell::{Ref, RefCell};
 use anyhow::Context as _;
 
 use crate::container::record::Container;
-use crate::container::state::State;
+use crate::container::state::{BadTransition, State};
 use crate::events::Note;
 use crate::store::{Found, Store};
 
@@ -66,10 +66,15 @@ impl Record {
         Ok(())
     }
 
-    /// Removes the container and its anonymous volumes.
-    pub fn remove(&self, notes: &[Note]) -> anyhow::Result<()> {
+    /// Removes the container, whose state becomes what `step` makes of it, and its anonymous volumes.
+    pub fn remove(
+        &self,
+        notes: &[Note],
+        step: impl FnOnce(&mut State) -> Result<(), BadTransition>,
+    ) -> anyhow::Result<()> {
         let container = self.get();
         let mut state = container.state.clone();
+        step(&mut state)?;
         state.die()?;
         self.store.delete_container(&container, &state, notes)?;
         self.store.remove_anonymous_volumes(&container.config)?;

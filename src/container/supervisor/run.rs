@@ -11,8 +11,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
-use vmm::Event;
+use tokio::task::{JoinHandle, spawn_local};
+use vmm::{Event, Machine};
 
 use super::hub::{Hub, Input};
 use super::probe;
@@ -61,10 +61,23 @@ impl End {
     }
 }
 
+/// The task that records that a machine runs, until it is known what came of it.
+pub(super) type Recorded = Option<JoinHandle<anyhow::Result<()>>>;
+
+/// Waits until it is recorded that the machine runs.
+pub(super) async fn settle(recorded: &mut Recorded) -> anyhow::Result<()> {
+    match recorded.take() {
+        Some(task) => task.await?,
+        None => Ok(()),
+    }
+}
+
 /// A machine that is booting, on its way to an end.
 pub(super) struct Run<'a> {
     pub hub: &'a Rc<Hub>,
     pub kill_orders: &'a mut mpsc::Receiver<()>,
+    /// The task that records that the machine runs.
+    pub recorded: &'a mut Recorded,
 }
 
 impl Run<'_> {
@@ -108,6 +121,10 @@ impl Run<'_> {
     }
 
     async fn boot(&mut self, control: &AsyncFd<OwnedFd>) -> Result<(), End> {
+        let waited = |machine: &Option<Machine>| machine.as_ref().is_some_and(Machine::is_ready);
+        if waited(&self.hub.machine.borrow()) {
+            return Ok(());
+        }
         tokio::select! {
             event = next_event(self.hub, control) => match event {
                 Ok(Event::Ready) => Ok(()),
@@ -172,6 +189,9 @@ impl Run<'_> {
                 return Err(End::unstarted(137, "killed before it started"));
             }
         };
+        if let Err(error) = settle(self.recorded).await {
+            return Err(End::unstarted(125, format!("{error:#}")));
+        }
         match answer {
             Ok((reader, writer, more)) => {
                 warnings.extend(more);

@@ -65,7 +65,7 @@ fn row(context: &Context, container: &Container, size: bool) -> Result<Value, Ap
 
 /// What a container wrote, and with the files of its image.
 pub fn sizes(context: &Context, container: &Container) -> Result<(u64, u64), ApiError> {
-    let own = context.container_size(&container.id)?;
+    let own = context.container_size(container)?;
     let image = image::find(context, &container.config.image_id, None)?;
     Ok((own, own + image.map_or(0, |image| image.size)))
 }

@@ -154,6 +154,13 @@ pub(crate) trait VirtioDevice: Send {
         let _ = (place, file, memory, queues);
         Ok(())
     }
+
+    /// The creator brings what is on a disk that has nothing on it yet.
+    fn insert(&mut self, disk: block::Disk) -> Result<(), DeviceError> {
+        let _ = disk;
+        let what = "there is nothing to put a disk into";
+        Err(DeviceError::Host(std::io::Error::other(what)))
+    }
 }
 
 /// Copy a part of a configuration space.

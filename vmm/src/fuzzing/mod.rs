@@ -74,7 +74,7 @@ pub fn block(script: &[u8]) {
     let disk = if input.byte() & 1 == 0 {
         Disk::writable(file.try_clone().unwrap(), true)
     } else {
-        Disk::composed(vec![file.try_clone().unwrap(), scratch_file(700)])
+        Disk::composed(vec![file.try_clone().unwrap(), scratch_file(700)], None)
     };
     let mut driver = Driver::new(|_| Box::new(Block::new(disk.unwrap(), "serial".to_owned())));
     driver.run(&mut input, nothing);

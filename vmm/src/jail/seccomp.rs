@@ -129,6 +129,9 @@ fn rules(role: Role) -> Result<Listed, seccompiler::BackendError> {
         Role::Devices => {
             let mut rules = allow(&[BASIC, DEVICES]);
             data_only(&mut rules)?;
+            // A machine that waited gets its container's name.
+            let naming = SeccompRule::new(vec![equal(0, libc::PR_SET_NAME as u64)?])?;
+            rules.insert(libc::SYS_prctl, vec![naming]);
             (rules, SeccompAction::KillProcess, None)
         }
         Role::Cpu => {

@@ -47,7 +47,9 @@ pub(super) const VSOCK: usize = 0;
 pub(super) struct Booted {
     pub(super) poller: Poller,
     pub(super) transports: Vec<Box<dyn Transport>>,
-    /// The first network interface's place in the list of transports.
+    /// The first disk's place in the list of transports.
+    pub(super) first_disk: usize,
+    /// The first network interface's.
     pub(super) first_interface: usize,
     pub(super) console: Console,
     pub(super) guest: Guest,
@@ -144,6 +146,7 @@ pub(super) fn boot(
     Ok(Booted {
         poller,
         transports,
+        first_disk: first_interface - spec.disks.len(),
         first_interface,
         console,
         guest,
@@ -254,6 +257,25 @@ impl Ends {
     }
 }
 
+/// What is on a disk, which has `size` bytes if that is known before its files are.
+pub(super) fn disk(
+    kind: DiskKind,
+    files: Vec<OwnedFd>,
+    size: Option<u64>,
+) -> Result<Disk, Failure> {
+    let mut files: Vec<File> = files.into_iter().map(File::from).collect();
+    let disk = match (kind, files.pop()) {
+        (DiskKind::Partitions(_), Some(last)) => {
+            files.push(last);
+            Disk::composed(files, size)
+        }
+        (DiskKind::Writable { durable }, Some(file)) => Disk::writable(file, durable),
+        (DiskKind::Awaited { size, writable }, None) => Ok(Disk::Awaited { size, writable }),
+        _ => return Err(Failure::Launch),
+    };
+    disk.while_doing("use a disk")
+}
+
 /// The machine's devices: vsock first, then the disks and at last the network interfaces, in
 /// their orders.
 pub(super) fn devices(
@@ -286,16 +308,7 @@ pub(super) fn devices(
     }
     let limits = spec.disk_limits;
     for (spec, files) in spec.disks.iter().zip(disks) {
-        let mut files: Vec<File> = files.into_iter().map(File::from).collect();
-        let disk = match (spec.kind, files.pop()) {
-            (DiskKind::Partitions(_), Some(last)) => {
-                files.push(last);
-                Disk::composed(files)
-            }
-            (DiskKind::Writable { durable }, Some(file)) => Disk::writable(file, durable),
-            (_, None) => return Err(Failure::Launch),
-        };
-        let disk = disk.while_doing("use a disk")?;
+        let disk = disk(spec.kind, files, None)?;
         let own = poller.for_owner(device_owner(devices.len()));
         let throttle = Throttle::new(&limits, &own).while_doing("make a timer")?;
         let block = Block::new(disk, spec.serial.clone()).with_limits(throttle);

@@ -43,6 +43,13 @@ impl Console {
         })
     }
 
+    /// Copy them to this file from now on, after what has been said so far.
+    pub(super) fn keep_in(&mut self, file: File) {
+        let said: Vec<u8> = self.tail.drain(..).collect();
+        self.file = Some(file);
+        self.keep(&said);
+    }
+
     /// The pipe, to wait for it.
     pub(super) fn pipe(&self) -> &File {
         &self.pipe

@@ -91,6 +91,7 @@ pub(super) fn boot(
     Ok(Booted {
         poller,
         transports,
+        first_disk: first_interface - spec.disks.len(),
         first_interface,
         console,
         guest: Guest::Cpus(Cpus::spawn(machine)?),

@@ -14,6 +14,7 @@ use super::kvm;
 use super::{Failure, While};
 use crate::control::{Channel, Command, Report};
 use crate::jail::{self, Limits, Role, Root};
+use crate::launch::Adoption;
 use crate::poll::Ready;
 use crate::trace;
 use crate::{EngineKind, StopReason};
@@ -181,6 +182,22 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// It waited for a container, and here is one.
+    fn adopt(&mut self, adoption: &Adoption) -> Result<(), Failure> {
+        let fds = super::receive_descriptors(self.channel, adoption.descriptors())?;
+        let (console, disks) = adoption.sort(fds);
+        name(&adoption.name)?;
+        if let Some(file) = console {
+            self.booted.console.keep_in(File::from(file));
+        }
+        let transports = self.booted.transports.iter_mut();
+        let places = transports.skip(self.booted.first_disk);
+        for ((disk, files), transport) in adoption.disks.iter().zip(disks).zip(places) {
+            transport.insert(boot::disk(disk.kind, files, Some(disk.size))?)?;
+        }
+        Ok(())
+    }
+
     fn device(&mut self, event: Ready) -> Result<(), Failure> {
         let index = (event.owner - 1) as usize / 2;
         if let Some(tracer) = trace::get() {
@@ -236,6 +253,7 @@ impl<'a> Machine<'a> {
                 }
                 Ok(true)
             }
+            (Command::Adopt(adoption), _) => self.adopt(&adoption).map(|()| true),
             _ => Err(Failure::Launch),
         }
     }

@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 pub(crate) use memory::MemoryCache;
 pub(crate) use vhost_user::{TransportError, VhostUser};
 
+use crate::devices::block::Disk;
 use crate::poll::Ready;
 
 /// What a machine needs of a device's transport.
@@ -27,4 +28,11 @@ pub(crate) trait Transport: std::fmt::Debug {
 
     /// Give the device one of its sides of the host, or take it away.
     fn attach(&mut self, place: u16, file: Option<File>) -> Result<(), TransportError>;
+
+    /// Give a disk that has nothing on it yet what is to be there.
+    fn insert(&mut self, disk: Disk) -> Result<(), TransportError> {
+        let _ = disk;
+        let what = "this engine's machines have their disks from the start";
+        Err(std::io::Error::other(what).into())
+    }
 }

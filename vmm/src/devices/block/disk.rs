@@ -14,13 +14,20 @@ pub(crate) enum Disk {
     Composed(Composed),
     /// A file that the guest writes.
     Writable(Writable),
+    /// Nothing yet: zeros.
+    Awaited {
+        /// The size in bytes.
+        size: u64,
+        /// Whether a file that the guest writes will come.
+        writable: bool,
+    },
 }
 
 impl Disk {
-    /// Put files together.
-    pub(crate) fn composed(files: Vec<File>) -> io::Result<Self> {
+    /// Put files together, on a disk of `size` bytes or of what they need.
+    pub(crate) fn composed(files: Vec<File>, size: Option<u64>) -> io::Result<Self> {
         let sizes = files.iter().map(size_of).collect::<io::Result<Vec<_>>>()?;
-        let layout = gpt::layout(&sizes).ok_or_else(|| {
+        let layout = gpt::layout(&sizes, size).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the files are too large for one disk",
@@ -61,6 +68,16 @@ impl Disk {
         match self {
             Self::Composed(disk) => disk.size,
             Self::Writable(disk) => disk.size,
+            Self::Awaited { size, .. } => *size,
+        }
+    }
+
+    /// Whether the guest may write it.
+    pub(crate) fn is_writable(&self) -> bool {
+        match self {
+            Self::Composed(_) => false,
+            Self::Writable(_) => true,
+            Self::Awaited { writable, .. } => *writable,
         }
     }
 
@@ -76,6 +93,10 @@ impl Disk {
                 } else {
                     Err(io::ErrorKind::UnexpectedEof.into())
                 }
+            }
+            Self::Awaited { .. } => {
+                buffers.write_zeros(buffers.len());
+                Ok(())
             }
         }
     }

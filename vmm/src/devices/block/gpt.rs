@@ -36,9 +36,9 @@ pub(crate) struct Layout {
     pub(crate) size: u64,
 }
 
-/// Lay files of these sizes out. `None` when there are too many or the disk would be larger
-/// than the table can say.
-pub(crate) fn layout(sizes: &[u64]) -> Option<Layout> {
+/// Lay files of these sizes out on a disk of `size` bytes, or of what they need. `None` when
+/// there are too many, or the disk would be larger than that or than the table can say.
+pub(crate) fn layout(sizes: &[u64], size: Option<u64>) -> Option<Layout> {
     let entries = sizes.len().max(MIN_ENTRIES).next_multiple_of(MIN_ENTRIES);
     let table_sectors = (entries * ENTRY) as u64 / SECTOR;
     let mut at = ((2 + table_sectors) * SECTOR).next_multiple_of(ALIGN);
@@ -54,11 +54,13 @@ pub(crate) fn layout(sizes: &[u64]) -> Option<Layout> {
         starts.push(at);
         at = end;
     }
-    let tail_start = at;
-    let size = tail_start.checked_add((table_sectors + 1) * SECTOR)?;
-    if size > i64::MAX as u64 {
+    let tail_len = (table_sectors + 1) * SECTOR;
+    let needed = at.checked_add(tail_len)?;
+    let size = size.unwrap_or(needed);
+    if size > i64::MAX as u64 || size < needed || !size.is_multiple_of(SECTOR) {
         return None;
     }
+    let tail_start = size - tail_len;
     let last = size / SECTOR - 1;
     let geometry = Geometry {
         first_usable,
@@ -161,8 +163,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_layout_is_a_sound_table(sizes in prop::collection::vec(0u64..1 << 40, 1..=200)) {
-            let layout = layout(&sizes).unwrap();
+        fn every_layout_is_a_sound_table(
+            sizes in prop::collection::vec(0u64..1 << 40, 1..=200),
+            more in prop::option::of(0u64..1 << 40),
+        ) {
+            let least = layout(&sizes, None).unwrap().size;
+            let given = more.map(|sectors| least + sectors * SECTOR);
+            prop_assert_eq!(layout(&sizes, Some(least - SECTOR)), None);
+            let layout = layout(&sizes, given).unwrap();
+            prop_assert_eq!(layout.size, given.unwrap_or(least));
             let table_len = if sizes.len() > 128 { 256 * ENTRY } else { 128 * ENTRY };
             let table = &layout.head[1024..1024 + table_len];
             header_is_sound(&layout.head[512..1024], table);
@@ -195,7 +204,8 @@ mod tests {
 
     #[test]
     fn sizes_beyond_the_format_are_refused() {
-        assert_eq!(layout(&[u64::MAX]), None);
-        assert_eq!(layout(&[u64::MAX - 8192]), None);
+        assert_eq!(layout(&[u64::MAX], None), None);
+        assert_eq!(layout(&[u64::MAX - 8192], None), None);
+        assert_eq!(layout(&[1], Some((1 << 20) + 1)), None);
     }
 }

@@ -71,13 +71,12 @@ impl VirtioDevice for Block {
         let common =
             RING_FEATURES | 1 << blk::VIRTIO_BLK_F_SEG_MAX | 1 << blk::VIRTIO_BLK_F_BLK_SIZE;
         common
-            | match self.disk {
-                Disk::Composed(_) => 1 << blk::VIRTIO_BLK_F_RO,
-                Disk::Writable(_) => {
-                    1 << blk::VIRTIO_BLK_F_FLUSH
-                        | 1 << blk::VIRTIO_BLK_F_DISCARD
-                        | 1 << blk::VIRTIO_BLK_F_WRITE_ZEROES
-                }
+            | if self.disk.is_writable() {
+                1 << blk::VIRTIO_BLK_F_FLUSH
+                    | 1 << blk::VIRTIO_BLK_F_DISCARD
+                    | 1 << blk::VIRTIO_BLK_F_WRITE_ZEROES
+            } else {
+                1 << blk::VIRTIO_BLK_F_RO
             }
     }
 
@@ -133,6 +132,18 @@ impl VirtioDevice for Block {
             _ => Ok(()),
         }
     }
+
+    fn insert(&mut self, disk: Disk) -> Result<(), DeviceError> {
+        // What the guest has been told stays as it is.
+        let awaited = matches!(&self.disk, Disk::Awaited { .. });
+        let same = disk.size() == self.disk.size() && disk.is_writable() == self.disk.is_writable();
+        if !awaited || !same {
+            let what = "a disk is not the one that was awaited";
+            return Err(DeviceError::Host(std::io::Error::other(what)));
+        }
+        self.disk = disk;
+        Ok(())
+    }
 }
 
 /// `struct virtio_blk_config`, as far as the offered features use it.
@@ -146,7 +157,7 @@ fn config_space(disk: &Disk) -> Vec<u8> {
     put(0, &(disk.size() / SECTOR).to_le_bytes());
     put(12, &SEG_MAX.to_le_bytes());
     put(20, &(SECTOR as u32).to_le_bytes());
-    if matches!(disk, Disk::Writable(_)) {
+    if disk.is_writable() {
         let range = MAX_RANGE_SECTORS.to_le_bytes();
         let one = 1u32.to_le_bytes();
         // Discard: the largest range, ranges per request, alignment.

@@ -188,9 +188,12 @@ proptest! {
         files in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9000), 1..5),
         sector in 0u64..120,
         len in 1usize..20,
+        size in prop::option::of(100u64..130),
     ) {
         let sizes: Vec<u64> = files.iter().map(|data| data.len() as u64).collect();
-        let layout = gpt::layout(&sizes).unwrap();
+        let size = size.map(|sectors| sectors * SECTOR);
+        let size = size.filter(|size| gpt::layout(&sizes, Some(*size)).is_some());
+        let layout = gpt::layout(&sizes, size).unwrap();
         let mut model = vec![0; layout.size as usize];
         let mut put = |at: usize, data: &[u8]| model[at..at + data.len()].copy_from_slice(data);
         put(0, &layout.head);
@@ -206,7 +209,7 @@ proptest! {
                 file
             })
             .collect();
-        let mut block = Block::new(Disk::composed(files).unwrap(), String::new());
+        let mut block = Block::new(Disk::composed(files, size).unwrap(), String::new());
         let len = len * SECTOR as usize;
         let at = (sector * SECTOR) as usize;
         let kind = blk::VIRTIO_BLK_T_IN;
@@ -220,6 +223,48 @@ proptest! {
         // It cannot be written.
         let kind = blk::VIRTIO_BLK_T_OUT;
         prop_assert_eq!(request(&mut block, kind, 0, &[0; 512], 0, &[], false).0, 2);
+    }
+}
+
+#[test]
+fn an_awaited_disk_is_zeros_until_its_own_comes() {
+    let size = DISK as u64;
+    let read = |block: &mut Block| request(block, blk::VIRTIO_BLK_T_IN, 0, &[], 512, &[], false);
+    for writable in [false, true] {
+        let awaited = Disk::Awaited { size, writable };
+        let mut block = Block::new(awaited, String::new());
+        let told = block.features();
+        let (status, data, _) = read(&mut block);
+        assert_eq!((status, data), (0, vec![0; 512]));
+        let kind = blk::VIRTIO_BLK_T_OUT;
+        assert_eq!(request(&mut block, kind, 0, &[7; 512], 0, &[], false).0, 2);
+        let file = |byte| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&[byte; DISK]).unwrap();
+            file
+        };
+        let small = tempfile::tempfile().unwrap();
+        small.set_len(4096).unwrap();
+        let partitions = Disk::composed(vec![small.try_clone().unwrap()], Some(size)).unwrap();
+        let whole = Disk::writable(file(1), false).unwrap();
+        let (right, wrong) = if writable {
+            (whole, partitions)
+        } else {
+            (partitions, whole)
+        };
+        assert!(block.insert(wrong).is_err());
+        assert!(block.insert(Disk::writable(small, false).unwrap()).is_err());
+        block.insert(right).unwrap();
+        assert_eq!(block.features(), told);
+        let (status, data, _) = read(&mut block);
+        assert_eq!(status, 0);
+        assert_eq!(data == [1; 512], writable);
+        // There is one only.
+        assert!(
+            block
+                .insert(Disk::writable(file(2), false).unwrap())
+                .is_err()
+        );
     }
 }
 

@@ -19,6 +19,7 @@ use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
 use super::Transport;
 use super::memory::MemoryCache;
+use crate::devices::block::Disk;
 use crate::devices::{DeviceError, VirtioDevice};
 use crate::poll::{Poller, Ready};
 use port::Port;
@@ -136,5 +137,9 @@ impl Transport for VhostUser {
     fn attach(&mut self, place: u16, file: Option<File>) -> Result<(), TransportError> {
         self.port()
             .turn(|device, memory, queues| device.attach(place, file, memory, queues))
+    }
+
+    fn insert(&mut self, disk: Disk) -> Result<(), TransportError> {
+        Ok(self.port().device.insert(disk)?)
     }
 }

@@ -1,0 +1,126 @@
+//! Finding a guest that waits, and making one.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::SUBCOMMAND;
+use crate::container::launch::supervisor_environment;
+use crate::image::digest::Digest;
+use crate::settings::{Settings, SettingsError};
+use crate::store::{Paths, StoreError};
+
+/// How long a guest that has just been made may let a start wait: less than what it saves.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Bytes that a log is begun anew after.
+const LOG_SIZE: u64 = 64 << 10;
+
+/// Digits of a name: enough to tell environments apart.
+const NAME_DIGITS: usize = 16;
+
+/// What the one is called that a command with this environment may take: it becomes a supervisor,
+/// and has the environment of the command that had it made.
+pub(super) fn name() -> String {
+    let mut variables: Vec<_> = supervisor_environment().collect();
+    variables.sort();
+    let mut bytes = Vec::new();
+    for (name, value) in variables {
+        for text in [name, value] {
+            bytes.extend(text.as_encoded_bytes());
+            bytes.push(0);
+        }
+    }
+    Digest::of(&bytes).hex().chars().take(NAME_DIGITS).collect()
+}
+
+/// Whether a guest waits, or seems to.
+pub fn is_there(paths: &Paths) -> bool {
+    paths.standby_dir().join(name()).exists()
+}
+
+/// Takes the guest that waits, if there is one: a channel to what becomes a supervisor.
+pub fn take(paths: &Paths) -> Option<UnixStream> {
+    let socket = paths.standby_socket(&name()).ok()?;
+    let mut stream = match UnixStream::connect(socket.path()) {
+        Ok(stream) => stream,
+        Err(error) => {
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                // What was killed left it.
+                let _ = fs::remove_file(socket.path());
+            }
+            return None;
+        }
+    };
+    // It says that it is this container's, or goes to another one and hangs up.
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.read_exact(&mut [0]).ok()?;
+    stream.set_read_timeout(None).ok()?;
+    Some(stream)
+}
+
+/// Makes a guest that waits, unless one does. Returns while it boots.
+pub fn renew(paths: &Paths) -> Result<(), RenewError> {
+    if Settings::load()?.defaults.standby_seconds() == 0 {
+        return Ok(());
+    }
+    let socket = paths.standby_socket(&name())?;
+    let listener = match UnixListener::bind(socket.path()) {
+        Ok(listener) => listener,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let spawned = Command::new("/proc/self/exe")
+        .arg0("hull")
+        .arg(SUBCOMMAND)
+        .current_dir("/")
+        .env_clear()
+        .envs(supervisor_environment())
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(log(paths)?))
+        .spawn();
+    // It leaves its starter at once.
+    let started = spawned.and_then(|mut child| child.wait());
+    match started {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(io::Error::other(status.to_string()).into()),
+        Err(error) => {
+            let _ = fs::remove_file(socket.path());
+            Err(error.into())
+        }
+    }
+}
+
+/// A file for what the last ones said: why they ended before their time.
+fn log(paths: &Paths) -> io::Result<File> {
+    let path = paths.standby_dir().join("log");
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    if log.metadata()?.len() > LOG_SIZE {
+        log.set_len(0)?;
+    }
+    Ok(log)
+}
+
+/// Why there is no guest that waits.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// It could not be made.
+    #[error("cannot make a guest that waits for the next container: {0}")]
+    Io(#[from] io::Error),
+    /// The user's settings cannot be read.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Its directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
