@@ -4,6 +4,7 @@
 //! rest is set up: file systems, control group, loopback, limits.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 
 use guest_agent::protocol::{AGENT_PORT, READY_PORT};
 use nix::errno::Errno;
@@ -77,7 +78,7 @@ pub fn boot(options: Options) -> Result<Setup> {
     Ok(Setup {
         listener,
         ready,
-        devices: options.devices,
+        devices: options.devices.map(Rc::new),
         common,
         cgroup,
     })

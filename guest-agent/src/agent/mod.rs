@@ -12,6 +12,7 @@ mod requests;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::rc::Rc;
 use std::time::Instant;
 
 use guest_agent::protocol::{AgentError, ErrorKind, Exec, Response};
@@ -40,8 +41,8 @@ pub struct Setup {
     pub listener: OwnedFd,
     /// A connection under way that tells the host we listen; closed when it stands.
     pub ready: Option<OwnedFd>,
-    /// Disks that are not virtio's, for tests on a host.
-    pub devices: Option<Devices>,
+    /// The disks, once they were looked for; in tests on a host, those that are not virtio's.
+    pub devices: Option<Rc<Devices>>,
     /// Share of every child.
     pub common: Common,
     /// The container's control group.

@@ -77,8 +77,13 @@ impl Agent {
         }
     }
 
-    fn devices(&mut self) -> Result<Devices> {
-        self.setup.devices.take().map_or_else(Devices::scan, Ok)
+    /// The disks, which are looked for once.
+    fn devices(&mut self) -> Result<Rc<Devices>> {
+        let devices = match self.setup.devices.take() {
+            Some(devices) => devices,
+            None => Rc::new(Devices::scan()?),
+        };
+        Ok(self.setup.devices.insert(devices).clone())
     }
 
     /// Does what can be done before the container is known.
@@ -102,7 +107,6 @@ impl Agent {
         self.processes.clear();
         let devices = self.devices()?;
         binfmt::register(prepare.emulators.as_ref(), &prepare.binfmt, &devices)?;
-        self.setup.devices = Some(devices);
         for interface in &prepare.interfaces {
             network::take_up(*interface)?;
         }

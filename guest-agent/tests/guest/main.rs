@@ -12,3 +12,4 @@ mod root;
 mod steps;
 mod streams;
 mod talk;
+mod waiting;
