@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -161,6 +162,20 @@ fn what_needs_another_machine_leaves_it_alone() {
     fs::copy(repository().join("target/demo/config.toml"), &other).unwrap();
     let mut run = hull.command(&["run", "--rm", "busybox", "echo", "ran"]);
     let output = run.env("HULL_CONFIG", &other).output().unwrap();
+    assert_eq!(output.stdout, b"ran\n");
+    assert!(alive(keeper));
+    // Or one whose containers are to have another priority.
+    let run = hull.command(&["run", "--rm", "busybox", "echo", "ran"]);
+    let variables = run
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let output = Command::new("nice")
+        .args(["-n", "5"])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .envs(variables)
+        .output()
+        .unwrap();
     assert_eq!(output.stdout, b"ran\n");
     assert!(alive(keeper));
 }

@@ -9,6 +9,7 @@
 
 mod guest;
 mod process;
+mod surroundings;
 mod waiting;
 
 pub use guest::{Adopted, Standby};

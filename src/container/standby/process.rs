@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,6 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use vmm::Spare;
 
 use super::guest::Standby;
-use super::waiting::name;
 use crate::container::supervisor;
 use crate::settings::Settings;
 use crate::store::{Paths, Store};
@@ -31,15 +31,17 @@ pub fn main() -> ExitCode {
 }
 
 fn keep() -> anyhow::Result<()> {
+    let name = std::env::args().nth(2).context("it has no name")?;
     // Its starter does not wait for it.
     nix::unistd::daemon(true, true).context("leaving the starter")?;
     let listener = take_over_stdin().context("taking over the socket")?;
     let paths = Paths::from_env()?;
-    let kept = wait(listener, &paths);
+    let socket = paths.standby_dir().join(name);
+    let kept = wait(listener, &paths, &socket);
     // Whoever comes now must not find it, whatever it ended for; what is forgotten is gone, or
     // another one's.
     if !matches!(kept, Ok(Waited::Forgotten)) {
-        let _ = std::fs::remove_file(paths.standby_dir().join(name()));
+        let _ = std::fs::remove_file(&socket);
     }
     match kept? {
         Waited::For(client, standby, _watch) => {
@@ -60,7 +62,7 @@ enum Waited {
     InVain,
 }
 
-fn wait(listener: UnixListener, paths: &Paths) -> anyhow::Result<Waited> {
+fn wait(listener: UnixListener, paths: &Paths, socket: &Path) -> anyhow::Result<Waited> {
     let seconds = Settings::load()?.defaults.standby_seconds();
     if seconds == 0 {
         return Ok(Waited::InVain);
@@ -101,7 +103,7 @@ fn wait(listener: UnixListener, paths: &Paths) -> anyhow::Result<Waited> {
         if removed {
             // It may be another one's socket.
             watch.read_events().context("watching the socket")?;
-            if !paths.standby_dir().join(name()).exists() {
+            if !socket.exists() {
                 return Ok(Waited::Forgotten);
             }
         }

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::SUBCOMMAND;
+use super::surroundings::name;
 use crate::container::launch::supervisor_environment;
-use crate::image::digest::Digest;
 use crate::settings::{Settings, SettingsError};
 use crate::store::{Paths, StoreError};
 
@@ -20,24 +20,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Bytes that a log is begun anew after.
 const LOG_SIZE: u64 = 64 << 10;
-
-/// Digits of a name: enough to tell environments apart.
-const NAME_DIGITS: usize = 16;
-
-/// What the one is called that a command with this environment may take: it becomes a supervisor,
-/// and has the environment of the command that had it made.
-pub(super) fn name() -> String {
-    let mut variables: Vec<_> = supervisor_environment().collect();
-    variables.sort();
-    let mut bytes = Vec::new();
-    for (name, value) in variables {
-        for text in [name, value] {
-            bytes.extend(text.as_encoded_bytes());
-            bytes.push(0);
-        }
-    }
-    Digest::of(&bytes).hex().chars().take(NAME_DIGITS).collect()
-}
 
 /// Whether a guest waits, or seems to.
 pub fn is_there(paths: &Paths) -> bool {
@@ -69,7 +51,8 @@ pub fn renew(paths: &Paths) -> Result<(), RenewError> {
     if Settings::load()?.defaults.standby_seconds() == 0 {
         return Ok(());
     }
-    let socket = paths.standby_socket(&name())?;
+    let name = name();
+    let socket = paths.standby_socket(&name)?;
     let listener = match UnixListener::bind(socket.path()) {
         Ok(listener) => listener,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(()),
@@ -77,7 +60,7 @@ pub fn renew(paths: &Paths) -> Result<(), RenewError> {
     };
     let spawned = Command::new("/proc/self/exe")
         .arg0("hull")
-        .arg(SUBCOMMAND)
+        .args([SUBCOMMAND, name.as_str()])
         .current_dir("/")
         .env_clear()
         .envs(supervisor_environment())
