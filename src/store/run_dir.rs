@@ -78,6 +78,20 @@ impl Paths {
         let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
         Ok(SocketPath::new(path, opened))
     }
+
+    /// The file whose lock says that there is one of this name.
+    pub fn standby_lock(&self, name: &str) -> Result<File, StoreError> {
+        let directory = self.standby_dir();
+        make_directory(&directory)?;
+        let path = directory.join(format!("{name}.lock"));
+        open_lock(&path).map_err(|error| StoreError::io("open the lock", &path, error))
+    }
+
+    /// There is no longer; for whoever has the lock.
+    pub fn remove_standby_lock(&self, name: &str) {
+        // Nothing is wrong when it is gone already.
+        let _ = fs::remove_file(self.standby_dir().join(format!("{name}.lock")));
+    }
 }
 
 impl Store {

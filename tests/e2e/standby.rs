@@ -43,7 +43,9 @@ fn sockets(hull: &Hull) -> Vec<PathBuf> {
     let entries = fs::read_dir(hull.root().join("run/standby"));
     let entries = entries.into_iter().flatten();
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths.filter(|path| !path.ends_with("log")).collect()
+    paths
+        .filter(|path| path.extension().is_none() && !path.ends_with("log"))
+        .collect()
 }
 
 /// The supervisor of a container that runs.

@@ -1,6 +1,6 @@
 //! The process that keeps a guest until a container comes for it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,7 +19,8 @@ use crate::container::supervisor;
 use crate::settings::Settings;
 use crate::store::{Paths, Store};
 
-/// Keeps one to its end; the socket to listen on is standard input.
+/// Keeps one to its end. Its name is the second argument; standard input is a locked file that says
+/// that there is one of this name.
 pub fn main() -> ExitCode {
     match keep() {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,52 +35,57 @@ fn keep() -> anyhow::Result<()> {
     let name = std::env::args().nth(2).context("it has no name")?;
     // Its starter does not wait for it.
     nix::unistd::daemon(true, true).context("leaving the starter")?;
-    let listener = take_over_stdin().context("taking over the socket")?;
+    let lock = take_over_stdin().context("taking over the lock")?;
     let paths = Paths::from_env()?;
-    let socket = paths.standby_dir().join(name);
-    let kept = wait(listener, &paths, &socket);
-    // Whoever comes now must not find it, whatever it ended for; what is forgotten is gone, or
-    // another one's.
-    if !matches!(kept, Ok(Waited::Forgotten)) {
-        let _ = std::fs::remove_file(&socket);
-    }
-    match kept? {
-        Waited::For(client, standby, _watch) => {
-            (&client).write_all(&[0]).context("greeting the starter")?;
-            supervisor::supervise_in(client, standby)
-        }
-        Waited::Forgotten | Waited::InVain => Ok(()),
+    let waited = wait(&paths, &name);
+    // From now on there may be another one.
+    paths.remove_standby_lock(&name);
+    drop(lock);
+    match waited? {
+        // The watch is kept: closing it takes 10 ms.
+        Some((client, standby, _watch)) => supervisor::supervise_in(client, standby),
+        None => Ok(()),
     }
 }
 
-/// What came of waiting.
-enum Waited {
-    /// Somebody came. The watch is kept: closing it takes 10 ms.
-    For(UnixStream, Box<Standby>, Inotify),
-    /// The socket was removed, perhaps to make room for another.
-    Forgotten,
-    /// Nobody came, or there is nothing to keep.
-    InVain,
-}
+/// Who came for the guest, if anybody did.
+type Waited = Option<(UnixStream, Box<Standby>, Inotify)>;
 
-fn wait(listener: UnixListener, paths: &Paths, socket: &Path) -> anyhow::Result<Waited> {
+fn wait(paths: &Paths, name: &str) -> anyhow::Result<Waited> {
     let seconds = Settings::load()?.defaults.standby_seconds();
-    if seconds == 0 {
-        return Ok(Waited::InVain);
-    }
     // Before anything makes a thread or has to do with the user's data.
     let spare = Spare::spawn()?;
+    let Some(standby) = Standby::boot(spare, Store::open(paths)?)? else {
+        return Ok(None);
+    };
+    let place = paths.standby_socket(name)?;
+    // What one that was killed left; the lock says that nobody uses it.
+    let _ = fs::remove_file(place.path());
     let watch = Inotify::init(InitFlags::IN_CLOEXEC).context("watching the socket")?;
     let removed = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_DELETE_SELF;
     watch
         .add_watch(&paths.standby_dir(), removed)
         .context("watching the socket")?;
-    let store = Store::open(paths)?;
-    let Some(standby) = Standby::boot(spare, store)? else {
-        return Ok(Waited::InVain);
-    };
+    let listener = UnixListener::bind(place.path()).context("making the socket")?;
     supervisor::name("standby");
     let end = Instant::now() + Duration::from_secs(seconds);
+    let socket = paths.standby_dir().join(name);
+    let client = hear(&listener, &watch, &standby, &socket, end);
+    // Whoever comes now must not find it; one that was removed is perhaps another's by now.
+    if socket.exists() {
+        let _ = fs::remove_file(&socket);
+    }
+    Ok(client?.map(|client| (client, Box::new(standby), watch)))
+}
+
+/// Waits for the first client that is still there.
+fn hear(
+    listener: &UnixListener,
+    watch: &Inotify,
+    standby: &Standby,
+    socket: &Path,
+    end: Instant,
+) -> anyhow::Result<Option<UnixStream>> {
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let mut fds = [
@@ -87,37 +93,38 @@ fn wait(listener: UnixListener, paths: &Paths, socket: &Path) -> anyhow::Result<
             PollFd::new(watch.as_fd(), PollFlags::POLLIN),
             PollFd::new(standby.machine().control_fd(), PollFlags::POLLIN),
         ];
-        match poll(
-            &mut fds,
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
-        ) {
-            Ok(0) => return Ok(Waited::InVain),
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(0) => return Ok(None),
             Err(Errno::EINTR) => continue,
             other => other.context("waiting for a container")?,
         };
         let [client, removed, machine] = fds.map(|fd| fd.any().unwrap_or(false));
         if machine {
             // It has nothing to say but that it ended.
-            return Ok(Waited::InVain);
+            return Ok(None);
         }
         if removed {
             // It may be another one's socket.
             watch.read_events().context("watching the socket")?;
             if !socket.exists() {
-                return Ok(Waited::Forgotten);
+                return Ok(None);
             }
         }
         if client {
             let (client, _) = listener.accept().context("hearing of a container")?;
-            return Ok(Waited::For(client, Box::new(standby), watch));
+            // One that has hung up meanwhile is no reason to end.
+            if (&client).write_all(&[0]).is_ok() {
+                return Ok(Some(client));
+            }
         }
     }
 }
 
-/// Moves the socket out of descriptor 0, which becomes `/dev/null`.
-fn take_over_stdin() -> io::Result<UnixListener> {
-    let listener = io::stdin().as_fd().try_clone_to_owned()?;
+/// Moves the lock out of descriptor 0, which becomes `/dev/null`.
+fn take_over_stdin() -> io::Result<File> {
+    let lock = io::stdin().as_fd().try_clone_to_owned()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
-    Ok(UnixListener::from(listener))
+    Ok(File::from(lock))
 }

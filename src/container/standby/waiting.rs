@@ -1,10 +1,10 @@
 //! Finding a guest that waits, and making one.
 
-use std::fs::{self, File};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::container::launch::supervisor_environment;
 use crate::settings::{Settings, SettingsError};
 use crate::store::{Paths, StoreError};
 
-/// How long a guest that has just been made may let a start wait: less than what it saves.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a keeper, which is ready and has nothing else to do, may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes that a log is begun anew after.
 const LOG_SIZE: u64 = 64 << 10;
@@ -29,16 +29,8 @@ pub fn is_there(paths: &Paths) -> bool {
 /// Takes the guest that waits, if there is one: a channel to what becomes a supervisor.
 pub fn take(paths: &Paths) -> Option<UnixStream> {
     let socket = paths.standby_socket(&name()).ok()?;
-    let mut stream = match UnixStream::connect(socket.path()) {
-        Ok(stream) => stream,
-        Err(error) => {
-            if error.kind() == io::ErrorKind::ConnectionRefused {
-                // What was killed left it.
-                let _ = fs::remove_file(socket.path());
-            }
-            return None;
-        }
-    };
+    // Nobody listens where one was killed.
+    let mut stream = UnixStream::connect(socket.path()).ok()?;
     // It says that it is this container's, or goes to another one and hangs up.
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.read_exact(&mut [0]).ok()?;
@@ -46,37 +38,33 @@ pub fn take(paths: &Paths) -> Option<UnixStream> {
     Some(stream)
 }
 
-/// Makes a guest that waits, unless one does. Returns while it boots.
+/// Makes a guest that waits, unless there is one. Returns while it boots.
 pub fn renew(paths: &Paths) -> Result<(), RenewError> {
     if Settings::load()?.defaults.standby_seconds() == 0 {
         return Ok(());
     }
     let name = name();
-    let socket = paths.standby_socket(&name)?;
-    let listener = match UnixListener::bind(socket.path()) {
-        Ok(listener) => listener,
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let spawned = Command::new("/proc/self/exe")
+    let lock = paths.standby_lock(&name)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    let mut child = Command::new("/proc/self/exe")
         .arg0("hull")
         .args([SUBCOMMAND, name.as_str()])
         .current_dir("/")
         .env_clear()
         .envs(supervisor_environment())
-        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdin(Stdio::from(OwnedFd::from(lock)))
         .stdout(Stdio::null())
         .stderr(Stdio::from(log(paths)?))
-        .spawn();
+        .spawn()?;
     // It leaves its starter at once.
-    let started = spawned.and_then(|mut child| child.wait());
-    match started {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(io::Error::other(status.to_string()).into()),
-        Err(error) => {
-            let _ = fs::remove_file(socket.path());
-            Err(error.into())
-        }
+    let status = child.wait()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(status.to_string()).into()),
     }
 }
 
