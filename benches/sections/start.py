@@ -9,7 +9,7 @@ BARE_TARGET = 2.0
 DOCKER_TARGET = 0.5
 
 # Seconds until the guest that waits for the next container has booted.
-PAUSE = 0.5
+PAUSE = 0.2
 
 
 def run(setting):
