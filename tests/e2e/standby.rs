@@ -194,11 +194,20 @@ fn one_that_was_killed_or_hangs_is_done_without() {
 
     // Without its guest a keeper ends by itself.
     waits = keeper(&hull);
-    let children = fs::read_to_string(format!("/proc/{waits}/task/{waits}/children")).unwrap();
-    let machine = children.trim().parse().unwrap();
-    kill(Pid::from_raw(machine), Signal::SIGKILL).unwrap();
+    let child = |pid: i32| {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = fs::read_to_string(path).unwrap();
+        children.trim().parse::<i32>().unwrap()
+    };
+    kill(Pid::from_raw(child(waits)), Signal::SIGKILL).unwrap();
     eventually("it is gone", || !alive(waits) && sockets(&hull).is_empty());
     assert_eq!(run(), "ran");
+
+    // One whose machine does not answer is not used.
+    waits = keeper(&hull);
+    kill(Pid::from_raw(child(child(waits))), Signal::SIGSTOP).unwrap();
+    assert_eq!(run(), "ran");
+    eventually("it is gone", || !alive(waits));
 
     // One that does not answer is not waited for.
     waits = keeper(&hull);

@@ -4,11 +4,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use guest_agent::protocol::{
-    AGENT_PORT, BinfmtRule, BlockDevice, ErrorKind, FrameKind, HardwareAddress, Prepare,
-    ProvidedFile, Request, Start, Stdio, Storage, write_frame,
+    AGENT_PORT, BinfmtRule, BlockDevice, ErrorKind, FrameKind, HardwareAddress, MAIN_PROCESS,
+    Prepare, ProvidedFile, Request, Signal, Start, Stdio, Storage, write_frame,
 };
 use vmm::{Disk, DiskSource, EngineKind, Event, Machine, MachineConfig, Spare};
 
@@ -28,6 +29,10 @@ const EMULATORS: &str = "emulators";
 
 /// The hardware address until there is a container; locally administered.
 const ADDRESS: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
+
+/// How long a guest that waited may take to say that it is there; whoever starts a container waits
+/// longer for its keeper, which then ends.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// How many seconds its guest may take to boot.
 const BOOT_SECONDS: u64 = 120;
@@ -122,7 +127,7 @@ impl Standby {
     }
 
     fn prepare(&mut self) -> anyhow::Result<()> {
-        let limit = std::time::Duration::from_secs(BOOT_SECONDS);
+        let limit = Duration::from_secs(BOOT_SECONDS);
         match self.machine.next_event_within(limit)? {
             Some(Event::Ready) => {}
             Some(Event::Stopped(reason)) => anyhow::bail!("the guest did not boot: {reason}"),
@@ -182,6 +187,22 @@ impl Standby {
             Err(error) => Err(error).context("rehearsing in the guest"),
             Ok(_) => anyhow::bail!("the guest ran a program that is not there"),
         }
+    }
+
+    /// Whether the guest still answers, and has no container: it may have gone bad while it waited.
+    pub fn answers(&self) -> bool {
+        let Ok(mut stream) = self.machine.connect(AGENT_PORT) else {
+            return false;
+        };
+        let limited = stream.set_read_timeout(Some(ANSWER));
+        let nobody = Signal {
+            process: MAIN_PROCESS.to_owned(),
+            signal: 0,
+        };
+        let answer = limited
+            .map_err(GuestError::Io)
+            .and_then(|()| guest::ask(&mut stream, Request::Signal(nobody)));
+        matches!(answer, Err(GuestError::Refused(error)) if error.kind == ErrorKind::NoSuchProcess)
     }
 
     /// The machine, to be watched while it waits.

@@ -113,6 +113,9 @@ fn hear(
         }
         if client {
             let (client, _) = listener.accept().context("hearing of a container")?;
+            if !standby.answers() {
+                anyhow::bail!("the guest does not answer any more");
+            }
             // One that has hung up meanwhile is no reason to end.
             if (&client).write_all(&[0]).is_ok() {
                 return Ok(Some(client));

@@ -11,12 +11,14 @@ use crate::image::digest::Digest;
 const NAME_DIGITS: usize = 16;
 
 /// Lines of `/proc/self/status`: user, rights, processors.
-const STATUS: [&str; 9] = [
+const STATUS: [&str; 11] = [
     "Uid:",
     "Gid:",
     "Groups:",
+    "CapInh:",
     "CapEff:",
     "CapBnd:",
+    "CapAmb:",
     "NoNewPrivs:",
     "Seccomp:",
     "Cpus_allowed:",
@@ -26,7 +28,16 @@ const STATUS: [&str; 9] = [
 /// Fields of `/proc/self/stat` behind the name: nice value, real-time priority and policy.
 const PRIORITY: [usize; 3] = [16, 37, 38];
 
-const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+
+/// Further files of `/proc/self`.
+const FILES: [&str; 5] = [
+    "cgroup",
+    "limits",
+    "oom_score_adj",
+    "personality",
+    "attr/current",
+];
 
 /// What the guest is called that this process may take: its keeper becomes the supervisor, and is in
 /// the control group, the namespaces and the session's limits of the command that had it made.
@@ -52,8 +63,9 @@ fn surroundings() -> Vec<u8> {
     }
     // What cannot be read is the same for all.
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    add(read("/proc/self/cgroup").as_bytes());
-    add(read("/proc/self/limits").as_bytes());
+    for file in FILES {
+        add(read(&format!("/proc/self/{file}")).as_bytes());
+    }
     for line in read("/proc/self/status").lines() {
         if STATUS.iter().any(|name| line.starts_with(name)) {
             add(line.as_bytes());

@@ -1,11 +1,12 @@
 //! Finding a guest that waits, and making one.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::store::{Paths, StoreError};
 
 /// How long a keeper, which is ready and has nothing else to do, may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The most guests that wait beside one more.
+const MOST: usize = 3;
 
 /// Bytes that a log is begun anew after.
 const LOG_SIZE: u64 = 64 << 10;
@@ -44,6 +48,9 @@ pub fn renew(paths: &Paths) -> Result<(), RenewError> {
         return Ok(());
     }
     let name = name();
+    if others(paths, &name) >= MOST {
+        return Ok(());
+    }
     let lock = paths.standby_lock(&name)?;
     match lock.try_lock() {
         Ok(()) => {}
@@ -66,6 +73,20 @@ pub fn renew(paths: &Paths) -> Result<(), RenewError> {
         true => Ok(()),
         false => Err(io::Error::other(status.to_string()).into()),
     }
+}
+
+/// How many guests wait for commands in other surroundings.
+fn others(paths: &Paths, name: &str) -> usize {
+    let entries = fs::read_dir(paths.standby_dir()).into_iter().flatten();
+    let locks = entries.flatten().map(|entry| entry.path());
+    let locks = locks.filter(|path| path.extension().is_some_and(|kind| kind == "lock"));
+    let locks = locks.filter(|path| path.file_stem().is_some_and(|stem| stem != name));
+    let held = |path: &PathBuf| {
+        // One that was killed has left a lock that nobody holds.
+        let lock = File::open(path).map(|lock| lock.try_lock());
+        matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+    };
+    locks.filter(held).count()
 }
 
 /// A file for what the last ones said: why they ended before their time.
