@@ -32,7 +32,7 @@ const ADDRESS: [u8; 6] = [0x02, 0, 0, 0, 0, 0];
 
 /// How long a guest that waited may take to say that it is there; whoever starts a container waits
 /// longer for its keeper, which then ends.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// How many seconds its guest may take to boot.
 const BOOT_SECONDS: u64 = 120;

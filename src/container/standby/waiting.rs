@@ -17,7 +17,7 @@ use crate::settings::{Settings, SettingsError};
 use crate::store::{Paths, StoreError};
 
 /// How long a keeper, which is ready and has nothing else to do, may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most guests that wait beside one more.
 const MOST: usize = 3;
