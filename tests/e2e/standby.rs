@@ -166,6 +166,20 @@ fn what_needs_another_machine_leaves_it_alone() {
     let output = run.env("HULL_CONFIG", &other).output().unwrap();
     assert_eq!(output.stdout, b"ran\n");
     assert!(alive(keeper));
+    // Or another version of hull.
+    let run = hull.command(&["run", "--rm", "busybox", "echo", "ran"]);
+    let newer = hull.root().join("hull");
+    fs::copy(run.get_program(), &newer).unwrap();
+    let variables = run
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let output = Command::new(&newer)
+        .args(run.get_args())
+        .envs(variables)
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"ran\n", "{output:?}");
+    assert!(alive(keeper));
     // Or one whose containers are to have another priority.
     let run = hull.command(&["run", "--rm", "busybox", "echo", "ran"]);
     let variables = run

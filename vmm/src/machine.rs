@@ -145,8 +145,7 @@ pub struct Machine {
     starved: bool,
     /// Its agent listens.
     ready: bool,
-    /// What its disks are, those that have nothing on them yet first; none of a machine that
-    /// waits for nothing.
+    /// The disks that have nothing on them yet, until [`Machine::adopt`].
     awaited: Vec<DiskKind>,
 }
 

@@ -274,10 +274,8 @@ fn made_of(config: &MachineConfig, store: &Store) -> Vec<Option<Identity>> {
         let changed = (metadata.mtime(), metadata.mtime_nsec());
         Some((metadata.dev(), metadata.ino(), metadata.size(), changed))
     };
-    let own = Path::new("/proc/self/exe");
-    let mut all = [own, &config.kernel, &config.initramfs]
-        .map(of_program)
-        .to_vec();
+    let programs = [&config.kernel, &config.initramfs];
+    let mut all = programs.map(|path| of_program(path)).to_vec();
     // Another one may be in its place; what is in it changes all the time.
     let database = fs::metadata(store.paths().database()).ok();
     all.push(database.map(|metadata| (metadata.dev(), metadata.ino(), 0, (0, 0))));
