@@ -1,7 +1,9 @@
-//! File descriptors that travel over a stream between processes of hull.
+//! File descriptors that one process of hull hands to another: over a stream, or as a child's
+//! standard input.
 
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{
@@ -45,10 +47,18 @@ pub fn receive<const N: usize>(stream: &UnixStream) -> io::Result<[OwnedFd; N]> 
         .map_err(|_| io::ErrorKind::UnexpectedEof.into())
 }
 
+/// Takes what this process was given as standard input, which becomes `/dev/null` so that no
+/// child inherits it.
+pub fn take_over_stdin() -> io::Result<OwnedFd> {
+    let given = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    Ok(given)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
 
     use super::*;
 

@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
@@ -71,13 +70,7 @@ impl Paths {
 
     /// Where the holder listens, or would.
     pub fn holder_socket(&self) -> Result<SocketPath, StoreError> {
-        let directory = self.holder_dir();
-        make_directory(&directory)?;
-        let opened = File::open(&directory)
-            .map_err(|e| StoreError::io("open the directory", &directory, e))?;
-        // A socket's path has room for 107 bytes only.
-        let path = PathBuf::from(format!("/proc/self/fd/{}/holder", opened.as_raw_fd()));
-        Ok(SocketPath::new(path, opened))
+        SocketPath::made(&self.holder_dir(), "holder")
     }
 
     /// From now on nobody finds the holder.

@@ -40,11 +40,22 @@ pub struct SocketPath {
 }
 
 impl SocketPath {
-    pub(super) fn new(path: PathBuf, directory: File) -> Self {
-        Self {
+    /// The socket `name` of a directory that is there.
+    fn of(directory: &Path, name: &str) -> io::Result<Self> {
+        let opened = File::open(directory)?;
+        // A socket's path has room for 107 bytes only.
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
+        Ok(Self {
             path,
-            _directory: directory,
-        }
+            _directory: opened,
+        })
+    }
+
+    /// The socket `name` of a directory that is made where it is missing.
+    pub(super) fn made(directory: &Path, name: &str) -> Result<Self, StoreError> {
+        make_directory(directory)?;
+        Self::of(directory, name)
+            .map_err(|error| StoreError::io("open the directory", directory, error))
     }
 
     /// The path, valid while `self` is.
@@ -70,13 +81,7 @@ impl Paths {
 
     /// Where the one of this name listens, or would.
     pub fn standby_socket(&self, name: &str) -> Result<SocketPath, StoreError> {
-        let directory = self.standby_dir();
-        make_directory(&directory)?;
-        let opened = File::open(&directory)
-            .map_err(|error| StoreError::io("open the directory", &directory, error))?;
-        // A socket's path has room for 107 bytes only.
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
-        Ok(SocketPath::new(path, opened))
+        SocketPath::made(&self.standby_dir(), name)
     }
 
     /// The file whose lock says that there is one of this name.
@@ -143,15 +148,12 @@ impl Store {
 
     /// Where a container's control socket is or would be; none of one that never ran.
     pub fn control_socket(&self, id: &str) -> Result<Option<SocketPath>, StoreError> {
-        let path = self.paths.container_run_dir(id);
-        let directory = match File::open(&path) {
-            Ok(directory) => directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("open the directory", &path, error)),
-        };
-        // A socket's path has room for 107 bytes only.
-        let path = PathBuf::from(format!("/proc/self/fd/{}/control", directory.as_raw_fd()));
-        Ok(Some(SocketPath::new(path, directory)))
+        let directory = self.paths.container_run_dir(id);
+        match SocketPath::of(&directory, "control") {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("open the directory", &directory, error)),
+        }
     }
 }
 

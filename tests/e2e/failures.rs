@@ -337,6 +337,18 @@ fn a_container_that_needs_too_much_memory_is_killed_alone() {
 }
 
 #[test]
+fn files_larger_than_the_memory_are_no_lack_of_it() {
+    let hull = Hull::shared();
+    // Three read at once, so that nothing that is read stays for long.
+    let script = "head -c 128m /dev/zero >/file; for i in 1 2 3; do md5sum </file & done; wait";
+    let output = hull.ok(&[
+        "run", "--rm", "--memory", "64m", "busybox", "sh", "-c", script,
+    ]);
+    let zeros = "fde9e0818281836e4fc0edfede2b8762  -";
+    assert_eq!(output.lines().collect::<Vec<_>>(), [zeros; 3]);
+}
+
+#[test]
 fn commands_that_are_not_there_yet_say_so() {
     let hull = Hull::shared();
     for word in ["swarm", "search", "secret"] {

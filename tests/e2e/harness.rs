@@ -5,12 +5,19 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// How long an event may take on a busy machine before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a command may take that a test waits for: one that hangs fails its own test alone.
+const HANGS: Duration = Duration::from_secs(600);
 
 /// One state directory and the binary that works on it.
 #[derive(Debug)]
@@ -143,13 +150,19 @@ impl Hull {
 
     /// Runs to the end.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Done {
-        done(self.command(arguments).output().expect("running hull"))
+        done(self.output(arguments))
+    }
+
+    fn output<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Output {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(command.spawn().expect("running hull"))
     }
 
     /// Runs to the end, expects success, returns standard output as bytes.
     #[track_caller]
     pub fn run_binary<S: AsRef<OsStr> + std::fmt::Debug>(&self, arguments: &[S]) -> Vec<u8> {
-        let output = self.command(arguments).output().expect("running hull");
+        let output = self.output(arguments);
         assert!(output.status.success(), "hull {arguments:?}: {output:?}");
         output.stdout
     }
@@ -169,7 +182,7 @@ impl Hull {
             // The command may not read everything.
             let _ = stdin.write_all(&input);
         });
-        let output = child.wait_with_output().expect("waiting for hull");
+        let output = finish(child);
         writer.join().expect("writing standard input");
         done(output)
     }
@@ -235,6 +248,22 @@ impl Drop for Running<'_> {
         }
         let _ = self.hull.run(&["rm", "-f", &self.id]);
     }
+}
+
+/// Waits for the end of a command, and kills one that hangs.
+fn finish(child: Child) -> Output {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (ended, end) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if end.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("hull (process {pid}) was killed: it had not ended after {HANGS:?}");
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let output = child.wait_with_output().expect("waiting for hull");
+    drop(ended);
+    watch.join().expect("watching hull");
+    output
 }
 
 fn done(output: Output) -> Done {

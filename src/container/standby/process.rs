@@ -1,7 +1,7 @@
 //! The process that keeps a guest until a container comes for it.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -15,6 +15,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use vmm::Spare;
 
 use super::guest::Standby;
+use crate::container::descriptors::take_over_stdin;
 use crate::container::supervisor;
 use crate::settings::Settings;
 use crate::store::{Paths, Store};
@@ -35,7 +36,7 @@ fn keep() -> anyhow::Result<()> {
     let name = std::env::args().nth(2).context("it has no name")?;
     // Its starter does not wait for it.
     nix::unistd::daemon(true, true).context("leaving the starter")?;
-    let lock = take_over_stdin().context("taking over the lock")?;
+    let lock = File::from(take_over_stdin().context("taking over the lock")?);
     let paths = Paths::from_env()?;
     let waited = wait(&paths, &name);
     // From now on there may be another one.
@@ -122,12 +123,4 @@ fn hear(
             }
         }
     }
-}
-
-/// Moves the lock out of descriptor 0, which becomes `/dev/null`.
-fn take_over_stdin() -> io::Result<File> {
-    let lock = io::stdin().as_fd().try_clone_to_owned()?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    nix::unistd::dup2_stdin(&null)?;
-    Ok(File::from(lock))
 }

@@ -2,8 +2,9 @@
 //!
 //! `hull` starts it, perhaps before there is a container, with one thing: a socket as standard
 //! input. Two descriptors come first on it, the locked file that says "this container is
-//! running" and the log for the supervisor's own words, then the [`LaunchPlan`]. It needs no command line to stay: other clients come over the control socket in
-//! the container's run directory.
+//! running" and the log for the supervisor's own words, then the [`LaunchPlan`]. It needs no
+//! command line to stay: other clients come over the control socket in the container's run
+//! directory.
 
 mod clients;
 mod hub;
@@ -16,9 +17,7 @@ mod signals;
 mod stop;
 
 use std::ffi::CString;
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
@@ -45,7 +44,9 @@ pub fn main() -> ExitCode {
 fn supervise() -> anyhow::Result<()> {
     // Fails only for a process that leads a group already, which is as good.
     let _ = nix::unistd::setsid();
-    let channel = take_over_stdin().context("taking over the starter's channel")?;
+    let channel = UnixStream::from(
+        descriptors::take_over_stdin().context("taking over the starter's channel")?,
+    );
     // Both get ready while the starter still puts the container together.
     live_in(FirstMachine::Spare(Spare::spawn()), channel)
 }
@@ -116,13 +117,4 @@ pub fn name(container: &str) {
         // A name is for people only.
         let _ = nix::sys::prctl::set_name(&name);
     }
-}
-
-/// Moves the channel out of descriptor 0, which becomes `/dev/null` so that no child
-/// inherits it.
-fn take_over_stdin() -> io::Result<UnixStream> {
-    let channel = io::stdin().as_fd().try_clone_to_owned()?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    nix::unistd::dup2_stdin(&null)?;
-    Ok(UnixStream::from(channel))
 }

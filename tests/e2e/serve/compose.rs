@@ -160,15 +160,22 @@ fn a_project_comes_up_works_and_goes() {
         7
     );
 
-    // A following client ends with what it follows.
+    // A following client ends with what it follows; docker-compose waits for the next end when it
+    // has come too late for this one.
     let mut logs = project
         .command(&["logs", "-f", "worker"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    project.ok(&["stop", "-t", "0", "worker"]);
-    assert!(logs.wait().unwrap().success());
+    let mut ended = None;
+    eventually("the end of what follows the logs", || {
+        project.ok(&["start", "worker"]);
+        project.ok(&["stop", "-t", "0", "worker"]);
+        ended = logs.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.unwrap().success());
 
     project.ok(&["down"]);
     assert_eq!(
