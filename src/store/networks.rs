@@ -70,7 +70,7 @@ impl Paths {
 
     /// Where the holder listens, or would.
     pub fn holder_socket(&self) -> Result<SocketPath, StoreError> {
-        SocketPath::made(&self.holder_dir(), "holder")
+        SocketPath::in_created(&self.holder_dir(), "holder")
     }
 
     /// From now on nobody finds the holder.

@@ -41,7 +41,7 @@ pub struct SocketPath {
 
 impl SocketPath {
     /// The socket `name` of a directory that is there.
-    fn of(directory: &Path, name: &str) -> io::Result<Self> {
+    fn in_existing(directory: &Path, name: &str) -> io::Result<Self> {
         let opened = File::open(directory)?;
         // A socket's path has room for 107 bytes only.
         let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
@@ -52,9 +52,9 @@ impl SocketPath {
     }
 
     /// The socket `name` of a directory that is made where it is missing.
-    pub(super) fn made(directory: &Path, name: &str) -> Result<Self, StoreError> {
+    pub(super) fn in_created(directory: &Path, name: &str) -> Result<Self, StoreError> {
         make_directory(directory)?;
-        Self::of(directory, name)
+        Self::in_existing(directory, name)
             .map_err(|error| StoreError::io("open the directory", directory, error))
     }
 
@@ -81,7 +81,7 @@ impl Paths {
 
     /// Where the one of this name listens, or would.
     pub fn standby_socket(&self, name: &str) -> Result<SocketPath, StoreError> {
-        SocketPath::made(&self.standby_dir(), name)
+        SocketPath::in_created(&self.standby_dir(), name)
     }
 
     /// The file whose lock says that there is one of this name.
@@ -149,7 +149,7 @@ impl Store {
     /// Where a container's control socket is or would be; none of one that never ran.
     pub fn control_socket(&self, id: &str) -> Result<Option<SocketPath>, StoreError> {
         let directory = self.paths.container_run_dir(id);
-        match SocketPath::of(&directory, "control") {
+        match SocketPath::in_existing(&directory, "control") {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("open the directory", &directory, error)),

@@ -160,8 +160,8 @@ fn a_project_comes_up_works_and_goes() {
         7
     );
 
-    // A following client ends with what it follows; docker-compose waits for the next end when it
-    // has come too late for this one.
+    // A following client ends with what it follows. docker-compose says nothing when it begins to,
+    // and one that has come too late for an end waits for the next, with docker too.
     let mut logs = project
         .command(&["logs", "-f", "worker"])
         .stdout(Stdio::null())
